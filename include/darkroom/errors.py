@@ -1,0 +1,114 @@
+"""Every error Darkroom raises on purpose.
+
+Each class says whose fault it is and whether trying again helps. Airflow's retry policy is derived
+from these two facts in one place (`orchestration/defaults.py`); an item's row in the manifest
+carries `code` and the message.
+"""
+
+from typing import ClassVar, Literal
+
+Fault = Literal["user", "item", "host", "plant"]
+
+
+class DarkroomError(Exception):
+    """Something went wrong in Darkroom."""
+
+    code: ClassVar[str] = "error"
+    fault: ClassVar[Fault] = "plant"
+    retryable: ClassVar[bool] = False
+
+
+class BadRequest(DarkroomError):
+    """What was asked for can't be done as it stands; the message names the field and what to do."""
+
+    code = "bad_request"
+    fault = "user"
+
+
+class SourceNotAllowed(BadRequest):
+    """The source lies outside every allowed root."""
+
+    code = "source_not_allowed"
+
+
+class SourceChanged(BadRequest):
+    """The source is no longer the one that this batch was planned from."""
+
+    code = "source_changed"
+
+
+class NewerSchema(DarkroomError):
+    """A record was written by a newer Darkroom than this one; upgrade this host."""
+
+    code = "newer_schema"
+    fault = "host"
+
+
+class NotPlanned(DarkroomError):
+    """The batch has no committed plan; look at the log of its `plan` task."""
+
+    code = "not_planned"
+
+
+class ItemError(DarkroomError):
+    """One item can't be processed; its neighbours can. Base of everything a stage says of an item."""
+
+    code = "item_error"
+    fault = "item"
+
+
+class InvalidItem(ItemError):
+    """A field of the item is wrong; the message names it."""
+
+    code = "invalid_item"
+
+
+class InvalidImage(ItemError):
+    """The picture can't be decoded safely: broken, truncated, too large or of a format not allowed."""
+
+    code = "invalid_image"
+
+
+class StageFailed(ItemError):
+    """The model raised on this item; trying again may help."""
+
+    code = "stage_failed"
+    retryable = True
+
+
+class ServerBusy(DarkroomError):
+    """The model server's queue is full (HTTP 429); wait and try again."""
+
+    code = "server_busy"
+    fault = "host"
+    retryable = True
+
+
+class ServerGone(DarkroomError):
+    """The model server is down, restarting or draining; soon again, or elsewhere."""
+
+    code = "server_gone"
+    fault = "host"
+    retryable = True
+
+
+class ServerTimeout(DarkroomError):
+    """The model server did not answer within the stage's deadline."""
+
+    code = "server_timeout"
+    fault = "host"
+    retryable = True
+
+
+class StoreUnavailable(DarkroomError):
+    """The object store refuses or does not answer; nothing is lost, the chunk goes on later."""
+
+    code = "store_unavailable"
+    fault = "plant"
+    retryable = True
+
+
+class StackError(DarkroomError):
+    """A part of the embedded stack did not start; the message ends with the last lines of its log."""
+
+    code = "stack_error"

@@ -1,0 +1,1 @@
+"""What Airflow sees: tasks, task groups, defaults, policies. The only package that imports airflow."""

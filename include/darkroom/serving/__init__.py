@@ -1,0 +1,1 @@
+"""The model server around a stage, and its client."""

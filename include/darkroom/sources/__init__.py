@@ -1,0 +1,1 @@
+"""Where items come from: each source yields items and reports what is not one."""

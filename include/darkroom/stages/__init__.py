@@ -1,0 +1,1 @@
+"""Models at work. The only package that imports inference runtimes."""
