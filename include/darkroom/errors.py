@@ -55,6 +55,8 @@ class ItemError(DarkroomError):
 
     code = "item_error"
     fault = "item"
+    tries: int = 0
+    """Tries spent before it was given up."""
 
 
 class InvalidItem(ItemError):
@@ -98,6 +100,13 @@ class ServerTimeout(DarkroomError):
     code = "server_timeout"
     fault = "host"
     retryable = True
+
+
+class WrongWeights(DarkroomError):
+    """A model file is missing, or is not the one that the stage table names."""
+
+    code = "wrong_weights"
+    fault = "host"
 
 
 class StoreUnavailable(DarkroomError):

@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -22,10 +22,14 @@ class Settings(BaseSettings):
     """Only sources under these are read."""
     models: Path = REPOSITORY / "models"
     """Where the weights that ship with us lie."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of one inference; more can change the last bits of a sum, so keep it equal over a fleet."""
+    noop_ms: float = Field(default=0.0, ge=0)
+    """How long the benchmarks' no-op stage pretends to work on one item."""
     redis_url: SecretStr = SecretStr("")
     """Live progress. Empty: none is kept."""
-    server_url: str = ""
-    """The model server that this worker's lanes feed."""
+    server_urls: dict[str, str] = {}
+    """The model server that this worker's lanes feed, by stage: `{"generate": "http://127.0.0.1:8101"}`."""
     host: str = ""
     """The name of this host in results; default: its host name."""
     min_chunk_s: float = 10.0
@@ -39,6 +43,11 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The store's URL with the default applied."""
         return self.store or (self.home / "store").as_uri()
+
+    @property
+    def drain_marker(self) -> Path:
+        """While this file exists, chunks on this host stop at the next item boundary and are put back."""
+        return self.home / "drain"
 
 
 @cache

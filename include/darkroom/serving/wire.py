@@ -5,6 +5,7 @@ Request: header `{"item": {custom_id, prompt, seed, width, height, ...}, "option
 input picture (empty for a prompt). Response: header
 `{"details": {...}, "verdict": {...} | null, "error": {"code", "message"} | null}`,
 payload the output PNG (empty for a verdict or an error).
+A request whose header is `{"canary": true}` has the server run its stage's own `sample()`.
 """
 
 import json
@@ -33,7 +34,10 @@ def unpack(frame: bytes) -> tuple[dict[str, Any], bytes]:
     end = _LENGTH.size + length
     if length > MAX_HEADER_BYTES or end > len(frame):
         raise ValueError(f"header length {length} does not fit a frame of {len(frame)} bytes")
-    header = json.loads(frame[_LENGTH.size : end])
+    try:
+        header = json.loads(frame[_LENGTH.size : end])
+    except RecursionError as error:
+        raise ValueError("the header is nested too deeply") from error
     if not isinstance(header, dict):
         raise ValueError("the header is not a JSON object")
     return header, frame[end:]

@@ -1,0 +1,88 @@
+"""One resident model server: `python -m darkroom.serving.server --stage generate --port 8101`.
+
+Mosec 0.9.8 around a stage: a Rust front for HTTP, queue and batches, and one worker process that holds
+the model. What to know of it:
+
+* Its only worker dying ends the whole server, with exit code 0 in mosec; here with 1. Restart it always.
+* SIGTERM: new requests get 503, those in flight finish, exit 0. But a worker that hangs ignores SIGTERM
+  and the main process waits for it, so whoever stops a server must be ready to send SIGKILL.
+* SIGKILL to the main process: the worker notices within a second and ends the front (`worker.py`).
+* `GET /` says 200 while a worker hangs; only an answered canary says that it works.
+* A batch has one HTTP status: errors of items travel in their frames.
+"""
+
+import argparse
+import logging
+import sys
+from typing import Any
+
+from mosec import Server
+
+from darkroom.flows import STAGES, Stage
+from darkroom.serving.worker import IMPLEMENTATION_ENV, StageWorker
+
+ADDRESS = "127.0.0.1"
+"""There is no authentication, so no other machine may reach it."""
+MAX_REQUEST_BYTES = 64 << 20
+MAX_WAIT_MS = 10
+"""How long a lone request waits for company."""
+QUEUED_BATCHES = 4
+"""Beyond so many batches a request is told to wait (429): the lanes keep one each in flight."""
+TIMEOUT_FACTOR = 2
+"""Over the stage's deadline, so that the client gives up first and can tell hung from slow."""
+
+
+class _Server(Server):  # type: ignore[misc]
+    """Remembers whether it was asked to stop."""
+
+    asked_to_stop = False
+
+    def _terminate(self, signum: int, framestack: Any) -> None:
+        # Mosec calls this with a frame for a signal and with a text when a process of its own has died.
+        self.asked_to_stop |= not isinstance(framestack, str)
+        super()._terminate(signum, framestack)
+
+
+def serve(stage: Stage, port: int, implementation: str) -> int:
+    """Serve until stopped.
+
+    Returns:
+        0 when asked to stop, 1 when the worker or the front died; see the log for why.
+    """
+    timeout_s = stage.deadline_s * TIMEOUT_FACTOR
+    # Mosec reads its settings from the command line, and there before its own environment variables.
+    sys.argv[1:] = [
+        f"--address={ADDRESS}",
+        f"--port={port}",
+        f"--timeout={int(timeout_s * 1000)}",
+        f"--capacity={stage.batch_size * QUEUED_BATCHES}",
+        f"--max-request-size={MAX_REQUEST_BYTES}",
+        f"--namespace=darkroom_{stage.name}",
+        "--log-level=warning",
+    ]
+    server = _Server()
+    server.append_worker(
+        StageWorker,
+        max_batch_size=stage.batch_size,
+        max_wait_time=MAX_WAIT_MS,
+        timeout=timeout_s,
+        env=[{IMPLEMENTATION_ENV: implementation}],
+    )
+    server.run()
+    return 0 if server.asked_to_stop else 1
+
+
+def main() -> int:
+    """Parse the command line and serve."""
+    parser = argparse.ArgumentParser(prog="python -m darkroom.serving.server", description=serve.__doc__)
+    parser.add_argument("--stage", required=True, choices=sorted(STAGES))
+    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--implementation", help="module:Class; default: that of the stage table")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stage = STAGES[arguments.stage]
+    return serve(stage, arguments.port, arguments.implementation or stage.implementation)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

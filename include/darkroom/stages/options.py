@@ -1,0 +1,111 @@
+"""What a person may set per stage: one model each, the only place for limits and defaults.
+
+The trigger form derives its JSON Schema from these, so nothing here imports a runtime.
+"""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from darkroom.errors import InvalidItem
+
+MAX_PIXELS = 40_000_000
+"""The largest picture that is decoded, unless an option says otherwise."""
+ENLARGEMENT = 4
+"""What the super-resolution model multiplies each side by."""
+
+
+class Options(BaseModel):
+    """Base: an option that doesn't exist is an error, not a typo without effect."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GenerateOptions(Options):
+    """Options of `generate`."""
+
+    steps: Annotated[
+        int, Field(ge=1, le=64, description="Sampling steps: time grows with them, detail up to some 16.")
+    ] = 16
+    cfg: Annotated[
+        float, Field(ge=0, le=10, description="How strictly the picture follows the prompt; 0 ignores it.")
+    ] = 3.0
+
+
+class EnhanceOptions(Options):
+    """Options of `enhance`."""
+
+    scale: Annotated[
+        Literal[1, 2, 4],
+        Field(description="The result's size against the (reduced) input; 1 only cleans it up."),
+    ] = 4
+    # At most 1536, so that the enlarged picture stays below MAX_PIXELS and `inspect` takes it.
+    max_side: Annotated[
+        int,
+        Field(ge=16, le=1536, description="Inputs with a longer side, in pixels, are first reduced to it."),
+    ] = 512
+    max_pixels: Annotated[
+        int, Field(ge=1, le=100_000_000, description="Inputs with more pixels are refused before decoding.")
+    ] = MAX_PIXELS
+
+
+class InspectOptions(Options):
+    """Options of `inspect`: the limits beyond which a picture is rejected."""
+
+    max_nsfw: Annotated[
+        float, Field(ge=0, le=1, description="Highest score of the advisory not-safe-for-work classifier.")
+    ] = 0.8
+    min_sharpness: Annotated[
+        float, Field(ge=0, le=10_000, description="Lowest variance of the Laplacian; 0 accepts any blur.")
+    ] = 1.0
+    min_contrast: Annotated[
+        float, Field(ge=0, le=128, description="Lowest standard deviation of a colour channel, of 255.")
+    ] = 3.0
+    check_caption: Annotated[
+        bool | Literal["auto"],
+        Field(
+            description="Compare the colours with the prompt. auto: where there is a prompt; "
+            "true: a prompt that can't be checked is a reason too; false: never."
+        ),
+    ] = "auto"
+
+
+OPTIONS: dict[str, type[Options]] = {
+    "generate": GenerateOptions,
+    "enhance": EnhanceOptions,
+    "inspect": InspectOptions,
+}
+
+_T = TypeVar("_T", bound=Options)
+
+
+def parse_as(kind: type[_T], options: dict[str, Any]) -> _T:
+    """`options` checked against `kind`, with its defaults.
+
+    Raises:
+        InvalidItem: an option is unknown or out of its limits; the message names each.
+    """
+    try:
+        return kind.model_validate(options)
+    except ValidationError as error:
+        raise InvalidItem(explain(error, "options")) from error
+
+
+def parse_options(stage: str, options: dict[str, Any]) -> Options:
+    """`options` checked against those of `stage`, with their defaults.
+
+    Raises:
+        InvalidItem: an option is unknown or out of its limits; the message names each.
+        KeyError: no such stage.
+    """
+    return parse_as(OPTIONS[stage], options)
+
+
+def explain(error: ValidationError, prefix: str) -> str:
+    """One line for people: `options.steps: Input should be less than or equal to 64; ...`."""
+    # The first part of a location is the field; what follows names branches of a union.
+    reasons: dict[str, str] = {}
+    for detail in error.errors(include_url=False, include_input=False):
+        field = ".".join([prefix, *(str(part) for part in detail["loc"][:1])])
+        reasons.setdefault(field, detail["msg"])
+    return "; ".join(f"{field}: {reason}" for field, reason in reasons.items())
