@@ -1,5 +1,6 @@
 """The records that cross a boundary: versioned, validated, the same in JSONL, CSV and Parquet."""
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -15,6 +16,11 @@ CustomId = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-
 BatchId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Side = Annotated[int, Field(ge=8, le=4096, description="pixels")]
+
+
+def batch_id_for(asked: str | None, run_id: str) -> str:
+    """The batch a run works on: as asked, else made from the run's id."""
+    return asked or re.sub(r"[^A-Za-z0-9._-]+", "-", run_id).strip("-.")[:128]
 
 
 class Status(StrEnum):

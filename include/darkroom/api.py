@@ -1,0 +1,118 @@
+"""Airflow's REST API v2, as far as Darkroom's commands need it.
+
+Source: https://airflow.apache.org/docs/apache-airflow/stable/stable-rest-api-ref.html
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from darkroom.errors import BadRequest, DarkroomError
+from darkroom.records import batch_id_for
+
+FINAL_STATES = ("success", "failed")
+
+
+class ApiError(DarkroomError):
+    """Airflow's API does not answer, or not as documented."""
+
+    code = "api_error"
+    retryable = True
+
+
+@dataclass
+class AirflowApi:
+    """A session with the API: logs in when it must, again when the token has run out."""
+
+    url: str
+    user: str
+    password: str
+    _http: httpx.Client = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._http = httpx.Client(base_url=self.url, timeout=30)
+
+    def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> str:
+        """Start a run. A run id that is taken is refused, so a repeated call starts one run.
+
+        Raises:
+            BadRequest: the conf breaks the DAG's params, or the run id is taken.
+        """
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """State of a run: queued, running, success or failed."""
+        return str(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def run_conf(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """The params a run was started with."""
+        return dict(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["conf"])
+
+    def wait(self, dag_id: str, run_id: str, timeout_s: float) -> str:
+        """The final state of a run.
+
+        Raises:
+            ApiError: it has not ended in time.
+        """
+        until = time.monotonic() + timeout_s
+        while (state := self.run_state(dag_id, run_id)) not in FINAL_STATES:
+            if time.monotonic() > until:
+                raise ApiError(f"run {run_id} of {dag_id} is still {state} after {timeout_s:.0f} s")
+            time.sleep(0.5)
+        return state
+
+    def run_of_batch(self, dag_id: str, batch_id: str) -> str:
+        """The newest run that works on a batch, among the last 100.
+
+        Raises:
+            BadRequest: there is none.
+        """
+        query = {"order_by": "-run_after", "limit": 100}
+        runs = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"]
+        for run in runs:
+            if batch_id_for((run["conf"] or {}).get("batch_id"), run["dag_run_id"]) == batch_id:
+                return str(run["dag_run_id"])
+        raise BadRequest(f"no run of {dag_id} works on batch {batch_id!r}")
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """All task instances of a run."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._call("GET", path, params={"limit": 100, "offset": len(found)})
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"] or not page["task_instances"]:
+                return found
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        try:
+            answer = self._http.request(method, path, **arguments)
+            if answer.status_code == httpx.codes.UNAUTHORIZED:
+                self._log_in()
+                answer = self._http.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise ApiError(
+                f"Airflow's API at {self.url} does not answer ({error}); see: darkroom status"
+            ) from error
+        if answer.is_client_error:
+            raise BadRequest(f"Airflow refused: {_detail(answer)}")
+        if answer.is_error:
+            raise ApiError(f"Airflow's API answered {answer.status_code}: {_detail(answer)}")
+        return answer.json()
+
+    def _log_in(self) -> None:
+        answer = self._http.post("/auth/token", json={"username": self.user, "password": self.password})
+        if answer.is_error:
+            raise ApiError(f"log-in as {self.user} refused ({answer.status_code})")
+        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        detail = answer.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:500]
+    return detail if isinstance(detail, str) else str(detail)[:500]

@@ -1,0 +1,82 @@
+"""How often and how patiently one item is tried against its server.
+
+Two clocks, kept apart: an item has three tries, spent only on what may be its own fault; a server has a
+time of grace, spent while it is full, restarting or hung. An item never pays for a broken host.
+"""
+
+import logging
+import random
+import time
+
+from darkroom.errors import ItemError, ServerBusy, ServerGone, ServerTimeout
+from darkroom.serving.client import StageClient
+from darkroom.stages.base import Output, Request
+
+log = logging.getLogger(__name__)
+MAX_TRIES = 3
+
+
+class KilledItsServer(ItemError):
+    """Its server died under this item each time it was tried alone."""
+
+    code = "killed_its_server"
+
+
+class Attempts:
+    """The tries of a lane's items against the lane's server."""
+
+    def __init__(self, client: StageClient, grace_s: float) -> None:
+        self._client = client
+        self._grace_s = grace_s
+
+    def run(self, request: Request, alone: bool) -> tuple[int, Output] | None:
+        """Tries spent and the output; None when the server died and `alone` is false.
+
+        Raises:
+            ItemError: the item failed for good; its attribute `tries` says how many were spent.
+            ServerGone, ServerTimeout: the server did not come back within its grace.
+        """
+        tries = 0
+        while True:
+            try:
+                return tries + 1, self._patiently(request)
+            except ItemError as error:
+                tries += 1
+                if not error.retryable or tries >= MAX_TRIES:
+                    raise _spent(error, tries) from error
+                log.warning("%s: try %d failed: %s", request.custom_id, tries, error)
+                time.sleep(_backoff_s(tries))
+            except (ServerGone, ServerTimeout) as error:
+                tries += 1
+                log.warning("%s: %s; waiting for the server", request.custom_id, error)
+                self._client.wait_until_healthy(self._grace_s)
+                if not alone:
+                    return None
+                if tries >= MAX_TRIES:
+                    raise _spent(KilledItsServer(f"{tries} times: {error}"), tries) from error
+
+    def _patiently(self, request: Request) -> Output:
+        """One answer; a full queue is waited out within the grace and costs no try."""
+        until = time.monotonic() + self._grace_s
+        waits = 0
+        while True:
+            try:
+                return self._client.run(request)
+            except ServerBusy:
+                waits += 1
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_backoff_s(waits))
+
+
+def _spent(error: ItemError, tries: int) -> ItemError:
+    error.tries = tries
+    return error
+
+
+def _backoff_s(tries: int) -> float:
+    """Exponential with full jitter, 5 s at most.
+
+    Source: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+    """
+    return random.uniform(0.05, min(5.0, 0.2 * 2**tries))  # noqa: S311 - jitter, not a secret

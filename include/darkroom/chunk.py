@@ -1,0 +1,231 @@
+"""Run one chunk through one stage: resume, batch, retry, set aside, report.
+
+The images in the store are the memory of a chunk: whatever was computed by an earlier try, on whatever
+host, is found by its key and not computed again. The part is written once, at the end.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from darkroom.artifacts import Artifact, ArtifactKey
+from darkroom.attempts import Attempts
+from darkroom.batches import Batch
+from darkroom.errors import DarkroomError, ItemError, NotPlanned
+from darkroom.flows import FLOWS, Stage
+from darkroom.inputs import read_input
+from darkroom.progress import Counts, Progress
+from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Result, Status
+from darkroom.serving.client import StageClient
+from darkroom.stages.base import Request
+
+log = logging.getLogger(__name__)
+
+
+class ChunkStopped(DarkroomError):
+    """The chunk was asked to stop and did, at an item boundary; another try goes on from here."""
+
+    code = "chunk_stopped"
+    fault = "plant"
+    retryable = True
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What one worker slot works with."""
+
+    client: StageClient
+    host: str
+    progress: Progress
+    input_roots: Sequence[str]
+    grace_s: float
+    """How long to wait for a server that is restarting before the chunk gives way."""
+    should_stop: Callable[[], str | None] = lambda: None
+    """Looked at between two batches: a reason to stop, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a chunk."""
+
+    items: int
+    completed: int
+    rejected: int
+    failed: int
+    undone: int
+    """Left over when the time budget was spent, or when an earlier stage left them."""
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.items} items: {self.completed} completed, {self.rejected} rejected, "
+            f"{self.failed} failed, {self.undone} left over, in {self.seconds:.1f} s"
+        )
+
+
+def run_chunk(batch: Batch, stage: Stage, chunk_id: str, lane: Lane, budget_s: float) -> Report:
+    """Take every item of the chunk through the stage and write its part.
+
+    Returns at once when the part exists. Stops at an item boundary when `budget_s` is spent; its part
+    then lists what is done, and `leftovers` cuts the rest again.
+
+    Raises:
+        ChunkStopped: the lane was asked to stop; no part is written.
+        ServerGone, ServerTimeout: the server did not come back within the lane's grace.
+        StoreUnavailable: the store refuses; what it holds already is kept.
+    """
+    begun = time.monotonic()
+    run = _ChunkRun(batch, stage, chunk_id, lane)
+    part = batch.part(stage.name, chunk_id)
+    if part is None:
+        results = run.results(begun + budget_s)
+        if batch.save_part(stage.name, chunk_id, results):
+            part = results
+        else:  # somebody else was first, and the first writer wins
+            part = batch.part(stage.name, chunk_id) or results
+    counts = count(part)
+    lane.progress.report(batch.batch_id, stage.name, chunk_id, counts)
+    return Report(
+        len(run.items), counts.done, counts.rejected, counts.failed,
+        len(run.items) - len(part), time.monotonic() - begun,
+    )  # fmt: skip
+
+
+def count(results: Sequence[Result]) -> Counts:
+    """Outcomes by kind."""
+    done = sum(result.status is Status.COMPLETED for result in results)
+    rejected = sum(result.status is Status.REJECTED for result in results)
+    return Counts(done, rejected, len(results) - done - rejected)
+
+
+class _ChunkRun:
+    """One try of one chunk."""
+
+    def __init__(self, batch: Batch, stage: Stage, chunk_id: str, lane: Lane) -> None:
+        self.batch, self.stage, self.chunk_id, self.lane = batch, stage, chunk_id, lane
+        self.request: BatchRequest = batch.request()
+        self.items: list[PlannedItem] = batch.plan_chunk(chunk_id)
+        self.attempts = Attempts(lane.client, lane.grace_s)
+
+    def results(self, until: float) -> list[Result]:
+        """One result per item that got an outcome by `until` (monotonic seconds), in plan order."""
+        before = self._previous()
+        outcomes: dict[str, Result] = {
+            cid: row for cid, row in before.items() if row.status is not Status.COMPLETED
+        }
+        todo = [
+            item
+            for item in self.items
+            if item.custom_id not in outcomes and (not self._upstream or item.custom_id in before)
+        ]
+        with ThreadPoolExecutor(self.stage.batch_size, thread_name_prefix="item") as threads:
+            for group in _groups(todo, self.stage.batch_size):
+                if reason := self.lane.should_stop():
+                    raise ChunkStopped(reason)
+                if time.monotonic() > until:
+                    log.warning("time budget spent: %d of %d items", len(outcomes), len(self.items))
+                    break
+                outcomes |= self._run_group(threads, group, before)
+                counts = count(list(outcomes.values()))
+                self.lane.progress.report(self.batch.batch_id, self.stage.name, self.chunk_id, counts)
+        return [outcomes[item.custom_id] for item in self.items if item.custom_id in outcomes]
+
+    @property
+    def _upstream(self) -> str | None:
+        """The stage before this one in the flow."""
+        stages = FLOWS[self.request.flow].stages
+        position = stages.index(self.stage.name)
+        return stages[position - 1] if position else None
+
+    def _previous(self) -> dict[str, Result]:
+        if self._upstream is None:
+            return {}
+        part = self.batch.part(self._upstream, self.chunk_id)
+        if part is None:
+            raise NotPlanned(f"chunk {self.chunk_id} has no part of stage {self._upstream}")
+        return {row.custom_id: row for row in part}
+
+    def _run_group(
+        self, threads: ThreadPoolExecutor, group: list[PlannedItem], before: dict[str, Result]
+    ) -> dict[str, Result]:
+        """One batch: all items at once; those whose server died under them again, one at a time.
+
+        Alone, the item that kills its server is known by it, and its neighbours pass.
+        """
+        tries = [threads.submit(self._run_item, item, before.get(item.custom_id)) for item in group]
+        outcomes: dict[str, Result] = {}
+        again: list[PlannedItem] = []
+        for item, future in zip(group, tries, strict=True):
+            result = future.result()
+            if result is None:
+                again.append(item)
+            else:
+                outcomes[item.custom_id] = result
+        for item in again:
+            result = self._run_item(item, before.get(item.custom_id), alone=True)
+            assert result is not None  # noqa: S101 - alone, an item always gets an outcome or raises
+            outcomes[item.custom_id] = result
+        return outcomes
+
+    def _run_item(self, item: PlannedItem, prior: Result | None, alone: bool = False) -> Result | None:
+        """The item's outcome; None: its server died while neighbours were in flight too."""
+        row = prior or Result(
+            custom_id=item.custom_id, status=Status.RUNNING, flow=self.request.flow,
+            seed=item.seed, metadata=item.metadata,
+        )  # fmt: skip
+        if item.expires_at and item.expires_at < datetime.now(item.expires_at.tzinfo or UTC):
+            error = ErrorInfo(code="expired", message=f"expires_at {item.expires_at.isoformat()} has passed")
+            return row.model_copy(update={"status": Status.TIMED_OUT, "error": error})
+        tries = 0
+        begun = time.monotonic()
+        try:
+            request = self._request(item, prior)
+            key = ArtifactKey.of(self.stage, request)
+            artifact = Artifact.find(self.batch.store, key)
+            if artifact is None:
+                outcome = self.attempts.run(request, alone=alone)
+                if outcome is None:
+                    return None
+                tries, output = outcome
+                artifact = Artifact.create(self.batch.store, key, output)
+        except ItemError as error:
+            tries = getattr(error, "tries", tries)
+            info = ErrorInfo(code=error.code, message=str(error))
+            return self._told(row, tries, begun, {"status": Status.FAILED, "error": info})
+        return self._told(row, tries, begun, artifact.fields())
+
+    def _told(self, row: Result, tries: int, begun: float, fields: dict[str, object]) -> Result:
+        """`row` with what this stage adds: outcome, tries, seconds, and who did it."""
+        seconds = round(time.monotonic() - begun, 4)
+        mine = {"host": self.lane.host, "model": self.stage.model, "seconds": seconds, "attempts": tries}
+        stages = {**row.details.get("stages", {}), self.stage.name: mine}
+        details = {**row.details, **fields.pop("details", {}), "stages": stages}  # type: ignore[dict-item]
+        made = {"host": self.lane.host, "model": self.stage.model} if self.stage.gives == "image" else {}
+        return row.model_copy(
+            update={
+                "attempts": row.attempts + tries, "seconds": round(row.seconds + seconds, 4),
+                "details": details, **made, **fields,
+            }
+        )  # fmt: skip
+
+    def _request(self, item: PlannedItem, prior: Result | None) -> Request:
+        """The item as the model sees it: its picture read, its options over the run's."""
+        image = b""
+        if prior is not None and prior.image_uri:
+            image = self.batch.store.read(self.batch.store.path(prior.image_uri))
+        elif item.image is not None:
+            image = read_input(item.image, self.lane.input_roots)
+        own = item.options.get(self.stage.name, {})
+        return Request(
+            custom_id=item.custom_id, prompt=item.prompt, image=image, seed=item.seed,
+            width=item.width, height=item.height,
+            options={**self.request.options.get(self.stage.name, {}), **own},
+        )  # fmt: skip
+
+
+def _groups(items: list[PlannedItem], size: int) -> Iterator[list[PlannedItem]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,57 @@
+"""`darkroom demo`: the whole plant, three real batches, and where to look."""
+
+import time
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from darkroom import stack
+from darkroom.commands.batches import WorkFailed, follow, start, summary_of, verified
+
+BATCHES = {"A": "examples/prompts.csv", "A_C": "examples/prompts.jsonl", "B_C": "examples/photos"}
+console = Console()
+
+
+def demo() -> None:
+    """Start the plant, run a batch through each flow, show where the pictures are.
+
+    The plant stays up; `darkroom down` stops it. Ctrl-C at any moment stops everything.
+    """
+    begun = time.monotonic()
+    try:
+        stack.up()
+        stamp = f"{datetime.now(UTC):%m%d-%H%M%S}"
+        # What C rejects is part of the show, so no share of failures fails the demo's runs.
+        watched = [start(source, flow, f"demo-{flow}-{stamp}", {}) for flow, source in BATCHES.items()]
+        states = follow(watched)
+    except KeyboardInterrupt:
+        console.print("\nStopping everything …")
+        stack.down()
+        raise
+    table = Table("batch", "state", "items", "completed", "rejected", "failed", "bad lines", "verified")
+    wrong = []
+    for batch_id, state in states.items():
+        summary, report = summary_of(batch_id), verified(batch_id)
+        if state != "success" or summary is None or not report.ok:
+            wrong.append(batch_id)
+        if summary is not None:
+            counts = (summary.items, summary.completed, summary.rejected, summary.failed, summary.rejects)
+            table.add_row(batch_id, state, *map(str, counts), "yes" if report.ok else "NO")
+    console.print(table)
+    for batch_id in states:
+        if summary := summary_of(batch_id):
+            console.print(f"[bold]{batch_id}[/]", *summary.places(), sep="\n  ", soft_wrap=True)
+    console.print(
+        Panel(
+            f"Airflow UI     {stack.api_url()}\n"
+            f"user           admin\n"
+            f"password       {stack.admin_password()}\n"
+            f"stop           make down\n"
+            f"once more      make demo",
+            title=f"the plant is up ({time.monotonic() - begun:.0f} s)", expand=False,
+        )
+    )  # fmt: skip
+    if wrong:
+        raise WorkFailed(f"not as it should be: {', '.join(wrong)}; see the Airflow UI")

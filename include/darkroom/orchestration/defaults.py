@@ -1,0 +1,119 @@
+"""What all DAGs share: the start form, limits, retries."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
+
+from darkroom.errors import DarkroomError, ItemError
+from darkroom.flows import FLOWS
+from darkroom.stages.options import OPTIONS
+
+DAG_DEFAULTS: dict[str, Any] = {
+    "catchup": False,
+    "max_active_runs": 16,
+    "max_active_tasks": 64,
+    "render_template_as_native_obj": True,
+}
+
+CHUNK_RETRIES = 4
+"""Five tries of a chunk, each resuming where the last one stopped; the three tries of an item are its own."""
+
+
+def _errors(base: type[DarkroomError]) -> Iterator[type[DarkroomError]]:
+    yield base
+    for child in base.__subclasses__():
+        yield from _errors(child)
+
+
+def retry_policy() -> ExceptionRetryPolicy:
+    """Our errors as Airflow's retries: each class says itself whether trying again helps."""
+    return ExceptionRetryPolicy(
+        rules=[
+            RetryRule(
+                exception=f"{error.__module__}.{error.__qualname__}",
+                action=RetryAction.RETRY if error.retryable else RetryAction.FAIL,
+                retry_delay=timedelta(seconds=5) if error.retryable else None,
+                reason=(error.__doc__ or "").splitlines()[0],
+                match_subclasses=False,
+            )
+            for error in _errors(DarkroomError)
+            if not issubclass(error, ItemError)
+        ]
+    )
+
+
+def start_params() -> dict[str, Param]:
+    """The start contract: one JSON Schema for the form, the REST API, the command and the schedule."""
+    return {
+        "flow": Param(
+            "A_C",
+            type="string",
+            title="Flow",
+            enum=list(FLOWS),
+            values_display={flow.name: f"{flow.name}: {flow.summary}" for flow in FLOWS.values()},
+            description="Which stages the items go through.",
+        ),
+        "source": Param(
+            "examples/prompts.jsonl",
+            type="string",
+            title="Source",
+            minLength=1,
+            maxLength=2048,
+            examples=["examples/prompts.jsonl", "examples/prompts.csv", "examples/photos"],
+            description="A JSONL or CSV file of prompts (flows A, A_C), or a folder or file of pictures "
+            "(flow B_C), under an allowed root.",
+        ),
+        "batch_id": Param(
+            None,
+            type=["null", "string"],
+            title="Batch",
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+            maxLength=128,
+            description="Its name in the store. Empty: made from the run's id.",
+        ),
+        "options": Param(
+            {},
+            type="object",
+            title="Options per stage",
+            properties={stage: options.model_json_schema() for stage, options in OPTIONS.items()},
+            additionalProperties=False,
+            examples=[{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}],
+            description='For example `{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}`.',
+        ),
+        "max_failed_ratio": Param(
+            0.05,
+            type="number",
+            title="Failed items allowed",
+            minimum=0,
+            maximum=1,
+            description="Share of items that may fail before the run fails; the manifest is written anyway.",
+        ),
+        "respins": Param(
+            1,
+            type="integer",
+            title="Respins",
+            minimum=0,
+            maximum=5,
+            description="How often what C rejected is tried again with a new seed.",
+        ),
+        "priority": Param(
+            "normal",
+            type="string",
+            title="Priority",
+            enum=["bulk", "normal", "interactive"],
+            description="Whose chunks go first when lanes are scarce.",
+        ),
+    }
+
+
+def shard_params() -> dict[str, Param]:
+    """What `shard_flow` is started with, by other runs."""
+    return {
+        "batch_id": Param(None, type="string", title="Batch", description="A batch that is planned."),
+        "round": Param(
+            None, type="integer", minimum=1, title="Round", description="Which round of it to run."
+        ),
+        "priority": start_params()["priority"],
+    }

@@ -1,0 +1,40 @@
+"""The lane of this worker: its model server, its host name, its reasons to stop."""
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from darkroom.chunk import Lane
+from darkroom.errors import ServerGone
+from darkroom.flows import Stage
+from darkroom.progress import Progress
+from darkroom.serving.client import StageClient
+from darkroom.settings import settings
+
+
+@contextmanager
+def open_lane(stage: Stage) -> Iterator[Lane]:
+    """A lane to the worker's server of `stage`, closed at the end.
+
+    Raises:
+        ServerGone: this worker has no server of the stage.
+    """
+    here = settings()
+    url = here.server_urls.get(stage.name)
+    if url is None:
+        raise ServerGone(
+            f"this worker takes from {stage.queue} but has no {stage.name} server: "
+            'set DARKROOM_SERVER_URLS={"' + stage.name + '": "http://127.0.0.1:PORT"}'
+        )
+    client = StageClient(url, stage.deadline_s)
+    try:
+        yield Lane(
+            client=client,
+            host=here.host or platform.node(),
+            progress=Progress(here.redis_url.get_secret_value()),
+            input_roots=here.source_roots,
+            grace_s=here.server_grace_s,
+            should_stop=lambda: "this host is draining" if here.drain_marker.exists() else None,
+        )
+    finally:
+        client.close()
