@@ -4,14 +4,14 @@
 try the same way, file by file, because each file is created only if absent.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
 
 from darkroom.batches import Batch, Index, chunk_id
-from darkroom.errors import BadRequest, InvalidItem, NotPlanned, SourceChanged
+from darkroom.errors import BadRequest, InvalidItem, SourceChanged
 from darkroom.flows import FLOWS
 from darkroom.manifest import leftovers
 from darkroom.planning import Params, chunk_sizes, decide_params, seed_for
@@ -43,10 +43,8 @@ def plan_batch(batch: Batch, params: dict[str, Any], settings: Settings) -> Inde
 
 def plan_round(batch: Batch) -> Index:
     """Plan the round after the last committed one, from what C rejected and what is undone."""
-    number = 1
-    while batch.index(number) is not None:
-        number += 1
-    return _commit(batch, number, _params(batch), iter(items := leftovers(batch)), len(items), rejects=0)
+    items = leftovers(batch)
+    return _commit(batch, batch.last_round() + 1, batch.params(), iter(items), len(items), rejects=0)
 
 
 def _request(batch: Batch, params: dict[str, Any]) -> BatchRequest:
@@ -67,9 +65,10 @@ def _request(batch: Batch, params: dict[str, Any]) -> BatchRequest:
 
 
 def _cut(batch: Batch, request: BatchRequest, source: Source, settings: Settings) -> Index:
+    flow = FLOWS[request.flow]
     rejects: list[Reject] = []
     count = 0
-    for line in _checked(request, source):
+    for line in read(source, flow):
         if isinstance(line, Reject):
             rejects.append(line)
         else:
@@ -78,64 +77,31 @@ def _cut(batch: Batch, request: BatchRequest, source: Source, settings: Settings
     batch.save_params(
         decide_params(seen, request.flow, min_chunk_s=settings.min_chunk_s, max_chunk_s=settings.max_chunk_s)
     )
-    params = _params(batch)
+    params = batch.params()
     if params.fingerprint != seen:
         raise SourceChanged(
             f"{request.source} changed since batch {batch.batch_id} was begun; start it under a new batch_id"
         )
     batch.save_rejects(rejects)
-    items = (line for line in _checked(request, source) if isinstance(line, Item))
+    items = (line for line in read(source, flow) if isinstance(line, Item))
     planned = (_planned(batch.batch_id, item) for item in items)
     return _commit(batch, 0, params, planned, count, len(rejects))
-
-
-def _params(batch: Batch) -> Params:
-    params = batch.params()
-    if params is None:
-        raise NotPlanned(f"batch {batch.batch_id} has no plan to go on from")
-    return params
 
 
 def _commit(
     batch: Batch, number: int, params: Params, items: Iterator[PlannedItem], count: int, rejects: int
 ) -> Index:
     """Write the chunks of a round, then its index, which commits them."""
-    sizes = chunk_sizes(
-        count, params.servers, params.k, min_items=params.min_items, cap_items=params.cap_items
-    )
+    sizes = chunk_sizes(count, params.servers, params.k, params.min_items, params.cap_items)
     chunk_ids = [chunk_id(n, number) for n in range(len(sizes))]
     for name, size in zip(chunk_ids, sizes, strict=True):
         batch.save_plan_chunk(name, list(islice(items, size)))
     index = Index(
-        round=number, flow=params.flow, chunk_ids=chunk_ids, items_per_chunk=sizes, items=count,
+        round=number, flow=params.flow, chunk_ids=chunk_ids, sizes=sizes, items=count,
         rejects=rejects,
     )  # fmt: skip
-    batch.save_index(number, index)
+    batch.save_index(index)
     return batch.planned(number)
-
-
-def _checked(request: BatchRequest, source: Source) -> Iterator[Item | Reject]:
-    """The source's lines; an item whose own options its stages would refuse is a reject."""
-    flow = FLOWS[request.flow]
-    for number, line in enumerate(read(source, flow), start=1):
-        if isinstance(line, Item) and (problem := _options_problem(line, flow.stages)):
-            field, reason = problem
-            yield Reject(line=number, field=field, reason=reason, custom_id=line.custom_id)
-        else:
-            yield line
-
-
-def _options_problem(item: Item, stages: Sequence[str]) -> tuple[str, str] | None:
-    for stage, options in item.options.items():
-        if stage not in stages:
-            return f"options.{stage}", f"no such stage in this flow; known: {', '.join(stages)}"
-        if not isinstance(options, dict):
-            return f"options.{stage}", "must be an object"
-        try:
-            parse_options(stage, options)
-        except InvalidItem as error:
-            return f"options.{stage}", str(error)
-    return None
 
 
 def _planned(batch_id: str, item: Item) -> PlannedItem:

@@ -61,7 +61,8 @@ class Item(Record):
     seed: Seed | None = None
     width: Side | None = None
     height: Side | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Per stage, over those of the run: `{"generate": {"steps": 8}}`."""
     expires_at: datetime | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 

@@ -1,0 +1,285 @@
+"""Chunks against a real HTTP server that misbehaves as it is told, item by item."""
+
+import threading
+from collections import Counter
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from darkroom.artifacts import ArtifactKey
+from darkroom.batches import Batch, Index
+from darkroom.chunk import ChunkStopped, Lane, run_chunk
+from darkroom.errors import NotPlanned, ServerGone, StageFailed
+from darkroom.flows import STAGES
+from darkroom.progress import Progress
+from darkroom.records import BatchRequest, PlannedItem, Status, Verdict
+from darkroom.serving import wire
+from darkroom.serving.client import StageClient
+from darkroom.serving.messages import encode_answer
+from darkroom.stages.base import Output
+from darkroom.stages.noop import PNG
+from darkroom.storage import open_store
+
+GENERATE, INSPECT = STAGES["generate"], STAGES["inspect"]
+
+
+class MisbehavingServer(ThreadingHTTPServer):
+    """Answers each item as `behaviour` says for its prompt; counts how often each was asked."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked = Counter()
+        self.lock = threading.Lock()
+        self.down = False
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        header, _ = wire.unpack(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.server.down:
+            return self.drop()
+        if header.get("canary"):
+            return self.answer(Output(image=PNG))
+        item = header["item"]
+        with self.server.lock:
+            self.server.asked[item["custom_id"]] += 1
+            times = self.server.asked[item["custom_id"]]
+        match (item["prompt"] or "").split():
+            case ["fail", "always"]:
+                return self.answer(StageFailed("no"))
+            case ["fail", n] if times <= int(n):
+                return self.answer(StageFailed("not yet"))
+            case ["kill", "always"]:
+                return self.drop()
+            case ["kill", n] if times <= int(n):
+                return self.drop()
+            case ["busy", n] if times <= int(n):
+                return self.send(429, b"busy")
+            case ["down"] if times == 1:
+                self.server.down = True
+                return self.drop()
+            case ["nothing"]:
+                return self.answer(Output())
+        verdict = Verdict(accepted=item["custom_id"] != "ugly", reasons=[])
+        return self.answer(Output(image=PNG, verdict=verdict, details={"said": item["custom_id"]}))
+
+    def answer(self, output):
+        self.send(200, encode_answer(output))
+
+    def send(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def drop(self):
+        self.close_connection = True
+        self.connection.close()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with MisbehavingServer() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def lane(server):
+    with StageClient(server.url, deadline_s=5) as client:
+        yield Lane(client, host="here", progress=Progress(""), input_roots=(), grace_s=0.5)
+
+
+def batch_of(tmp_path, prompts, flow="A_C", **fields):
+    batch = Batch(open_store(tmp_path.as_uri()), "b1")
+    batch.save_request(BatchRequest(flow=flow, source="x", batch_id="b1"))
+    items = [
+        PlannedItem(custom_id=name, prompt=prompt, seed=n, **fields)
+        for n, (name, prompt) in enumerate(prompts.items())
+    ]
+    batch.save_plan_chunk("00000", items)
+    index = Index(flow=flow, chunk_ids=["00000"], sizes=[len(items)], items=len(items))
+    batch.save_index(index)
+    return batch
+
+
+def outcomes(batch, stage=GENERATE):
+    return {row.custom_id: row for row in batch.part(stage.name, "00000")}
+
+
+def generate(batch, lane, budget_s=60):
+    return run_chunk(batch, GENERATE, "00000", lane, budget_s)
+
+
+def test_every_item_gets_a_row_in_plan_order_with_its_picture(tmp_path, lane):
+    names = [f"i{n}" for n in range(20)]
+    batch = batch_of(tmp_path, dict.fromkeys(names, "fine"))
+    report = generate(batch, lane)
+    part = batch.part("generate", "00000")
+    assert [row.custom_id for row in part] == names
+    assert (report.completed, report.failed, report.undone) == (20, 0, 0)
+    for row in part:
+        assert batch.store.read(batch.store.path(row.image_uri)) == PNG
+        assert (row.width, row.height, row.bytes) == (8, 8, len(PNG))
+        assert (row.attempts, row.host, row.model) == (1, "here", GENERATE.model)
+        assert row.details["said"] == row.custom_id
+
+
+def test_an_item_is_tried_three_times_then_set_aside_and_its_neighbours_pass(tmp_path, lane, server):
+    batch = batch_of(tmp_path, {"bad": "fail always", "shaky": "fail 2", "good": "fine"})
+    report = generate(batch, lane)
+    rows = outcomes(batch)
+    assert (rows["bad"].status, rows["bad"].error.code, rows["bad"].attempts) == ("failed", "stage_failed", 3)
+    assert (rows["shaky"].status, rows["shaky"].attempts) == ("completed", 3)
+    assert rows["good"].status is Status.COMPLETED
+    assert server.asked == {"bad": 3, "shaky": 3, "good": 1}
+    assert (report.completed, report.failed) == (2, 1)
+
+
+def test_an_answer_without_a_picture_is_an_error_of_its_item(tmp_path, lane):
+    batch = batch_of(tmp_path, {"empty": "nothing", "good": "fine"})
+    generate(batch, lane)
+    assert outcomes(batch)["empty"].error.code == "stage_failed"
+    assert outcomes(batch)["good"].status is Status.COMPLETED
+
+
+def test_an_item_that_kills_its_server_is_found_and_its_neighbours_pass(tmp_path, lane):
+    batch = batch_of(tmp_path, {"poison": "kill always", "good": "fine", "better": "fine"})
+    generate(batch, lane)
+    rows = outcomes(batch)
+    assert (rows["poison"].status, rows["poison"].error.code) == ("failed", "killed_its_server")
+    assert rows["poison"].attempts == 3
+    assert rows["good"].status is rows["better"].status is Status.COMPLETED
+
+
+def test_a_server_that_died_once_costs_no_item(tmp_path, lane):
+    batch = batch_of(tmp_path, {"unlucky": "kill 1", "good": "fine"})
+    generate(batch, lane)
+    assert {row.status for row in outcomes(batch).values()} == {Status.COMPLETED}
+
+
+def test_a_full_queue_costs_no_try(tmp_path, lane):
+    batch = batch_of(tmp_path, {"queued": "busy 2"})
+    generate(batch, lane)
+    assert (outcomes(batch)["queued"].status, outcomes(batch)["queued"].attempts) == ("completed", 1)
+
+
+def test_a_server_that_stays_down_is_the_hosts_fault_and_what_was_computed_is_kept(tmp_path, lane, server):
+    prompts = {f"i{n}": "fine" for n in range(GENERATE.batch_size)} | {"last": "down"}
+    batch = batch_of(tmp_path, prompts)
+    with pytest.raises(ServerGone):
+        generate(batch, lane)
+    assert batch.part("generate", "00000") is None
+    server.down = False
+    assert generate(batch, lane).completed == len(prompts)
+    assert server.asked == dict.fromkeys(prompts, 1) | {"last": 2}
+
+
+def test_a_finished_chunk_is_not_run_again(tmp_path, lane, server):
+    batch = batch_of(tmp_path, {"a": "fine"})
+    generate(batch, lane)
+    generate(batch, lane)
+    assert server.asked == {"a": 1}
+
+
+def test_an_image_that_exists_is_not_computed_again_by_another_batch(tmp_path, lane, server):
+    generate(batch_of(tmp_path, {"a": "fine"}), lane)
+    other = Batch(open_store(tmp_path.as_uri()), "b2")
+    other.save_request(BatchRequest(flow="A", source="x", batch_id="b2"))
+    other.save_plan_chunk("00000", [PlannedItem(custom_id="other", prompt="fine", seed=0)])
+    generate(other, lane)
+    row = outcomes(other)["other"]
+    assert (row.status, row.attempts, row.details["said"]) == ("completed", 0, "a")
+    assert server.asked == {"a": 1}
+
+
+def test_asked_to_stop_it_stops_between_two_batches_and_writes_no_part(tmp_path, lane, server):
+    batch = batch_of(tmp_path, {f"i{n}": "fine" for n in range(3 * GENERATE.batch_size)})
+    asked = iter([None, "draining"])
+    stopping = Lane(
+        lane.client, lane.host, lane.progress, (), 1, should_stop=lambda: next(asked, "draining")
+    )  # fmt: skip
+    with pytest.raises(ChunkStopped, match="draining"):
+        generate(batch, stopping)
+    assert batch.part("generate", "00000") is None
+    assert len(server.asked) == GENERATE.batch_size
+    generate(batch, lane)
+    assert set(server.asked.values()) == {1}
+
+
+def test_past_its_budget_it_lists_what_is_done_and_leaves_the_rest_over(tmp_path, lane):
+    batch = batch_of(tmp_path, {f"i{n}": "fine" for n in range(5)})
+    report = generate(batch, lane, budget_s=-1)
+    assert (report.items, report.undone) == (5, 5)
+    assert batch.part("generate", "00000") == []
+
+
+def test_an_expired_item_is_timed_out_without_being_computed(tmp_path, lane, server):
+    batch = batch_of(tmp_path, {"late": "fine"}, expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    generate(batch, lane)
+    assert outcomes(batch)["late"].status is Status.TIMED_OUT
+    assert not server.asked
+
+
+def test_inspect_takes_what_generate_made_and_carries_its_failures_through(tmp_path, lane, server):
+    batch = batch_of(tmp_path, {"bad": "fail always", "ugly": "fine", "good": "fine"})
+    generate(batch, lane)
+    server.asked.clear()
+    report = run_chunk(batch, INSPECT, "00000", lane, 60)
+    rows = outcomes(batch, INSPECT)
+    assert {name: row.status for name, row in rows.items()} == {
+        "bad": Status.FAILED,
+        "ugly": Status.REJECTED,
+        "good": Status.COMPLETED,
+    }
+    assert (report.completed, report.rejected, report.failed) == (1, 1, 1)
+    assert set(server.asked) == {"ugly", "good"}
+    assert rows["good"].verdict.accepted
+    assert rows["good"].image_uri == outcomes(batch)["good"].image_uri
+    assert set(rows["good"].details["stages"]) == {"generate", "inspect"}
+    assert rows["good"].attempts == 2
+
+
+def test_inspect_leaves_out_what_generate_left_over(tmp_path, lane):
+    batch = batch_of(tmp_path, {"a": "fine"})
+    generate(batch, lane, budget_s=-1)
+    assert run_chunk(batch, INSPECT, "00000", lane, 60).undone == 1
+
+
+def test_a_stage_whose_predecessor_has_no_part_says_so(tmp_path, lane):
+    batch = batch_of(tmp_path, {"a": "fine"})
+    with pytest.raises(NotPlanned, match="no part of stage generate"):
+        run_chunk(batch, INSPECT, "00000", lane, 60)
+
+
+def test_the_key_changes_with_everything_that_shapes_the_picture_and_with_nothing_else():
+    from darkroom.stages.base import Request
+
+    base = Request("a", prompt="p", seed=1)
+    same = [Request("b", prompt="p", seed=1)]
+    other = [
+        Request("a", prompt="q", seed=1),
+        Request("a", prompt="p", seed=2),
+        Request("a", prompt="p", seed=1, width=64),
+        Request("a", prompt="p", seed=1, height=64),
+        Request("a", prompt="p", seed=1, image=b"x"),
+        Request("a", prompt="p", seed=1, options={"steps": 2}),
+    ]
+    key = ArtifactKey.of(GENERATE, base).digest
+    assert {ArtifactKey.of(GENERATE, request).digest for request in same} == {key}
+    digests = {ArtifactKey.of(GENERATE, request).digest for request in other}
+    assert len(digests | {key, ArtifactKey.of(INSPECT, base).digest}) == len(other) + 2
