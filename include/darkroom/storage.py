@@ -6,6 +6,7 @@ Source: https://developmentseed.org/obstore/latest/api/put/ (`mode="create"`).
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +17,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import ObjectStore, from_url
 
-from darkroom.errors import StoreUnavailable
+from darkroom.errors import BadRequest, StoreUnavailable
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,13 @@ class Store:
     def create(self, path: str, data: bytes) -> bool:
         """Write `data` to `path` if nothing is there. True: written; False: it was there already.
 
+        Over a network, False may also mean that an earlier try of this very call got through and its
+        answer was lost: who must know, writes something of its own and reads it back.
+
         Raises:
             StoreUnavailable: the store refuses or does not answer.
         """
+        _refuse_fork()
         try:
             obstore.put(self.backend, path, data, mode="create", use_multipart=False)
         except AlreadyExistsError:
@@ -51,6 +56,7 @@ class Store:
             FileNotFoundError: nothing is there.
             StoreUnavailable: the store does not answer.
         """
+        _refuse_fork()
         try:
             return bytes(obstore.get(self.backend, path).bytes())
         except (NotFoundError, FileNotFoundError) as error:
@@ -65,15 +71,32 @@ class Store:
     def exists(self, path: str) -> bool:
         """Whether something is at `path`."""
         try:
-            obstore.head(self.backend, path)
-        except (NotFoundError, FileNotFoundError):
+            self.size(path)
+        except FileNotFoundError:
             return False
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"can't look at {self.uri(path)}: {error}") from error
         return True
 
+    def size(self, path: str) -> int:
+        """Bytes at `path`.
+
+        Raises:
+            FileNotFoundError: nothing is there.
+            StoreUnavailable: the store does not answer.
+        """
+        _refuse_fork()
+        try:
+            return int(obstore.head(self.backend, path)["size"])
+        except (NotFoundError, FileNotFoundError) as error:
+            raise FileNotFoundError(self.uri(path)) from error
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"can't look at {self.uri(path)}: {error}") from error
+
     def list(self, prefix: str) -> Iterator[str]:
-        """The paths under `prefix`, in lexical order within what the backend gives."""
+        """The paths under the folder `prefix`, in no promised order.
+
+        What a killed writer left half-written on local disk is not among them.
+        """
+        _refuse_fork()
         try:
             for page in obstore.list(self.backend, prefix):
                 for meta in page:
@@ -99,10 +122,35 @@ class Store:
 
 @cache
 def open_store(url: str) -> Store:
-    """Open the store at `url`; credentials come from the environment as obstore documents."""
-    if urlparse(url).scheme == "file":
-        return Store(url, from_url(url, mkdir=True))
-    return Store(url, from_url(url))
+    """Open the store at `url`; credentials and endpoints come from the environment (`AWS_...` for S3).
+
+    Raises:
+        BadRequest: the URL names no kind of store, or the environment lacks what it needs.
+    """
+    try:
+        if urlparse(url).scheme == "file":
+            return Store(url, from_url(url, mkdir=True))
+        return Store(url, from_url(url))
+    except (BaseError, ValueError) as error:
+        raise BadRequest(f"can't open the store {url!r}: {error}") from error
+
+
+_user_pid: int | None = None
+
+
+def _refuse_fork() -> None:
+    """Fail where obstore would hang for ever: in the child of a process that has used it.
+
+    Its threads do not survive a fork. Use the store in the processes that do the work, and start those
+    from one that does not (or by `spawn`).
+    """
+    global _user_pid  # noqa: PLW0603 - one runtime in a process, as obstore has it
+    if _user_pid is None:
+        _user_pid = os.getpid()
+    elif _user_pid != os.getpid():
+        raise RuntimeError(
+            f"process {os.getpid()} was forked from {_user_pid}, which had used the store already"
+        )
 
 
 def sha256(data: bytes) -> str:

@@ -1,0 +1,153 @@
+"""How a batch is cut into chunks, and which seed each item gets. Pure: no I/O.
+
+Sizes follow capped factoring: early chunks are large, late ones small, so that fast and slow servers
+finish together. Source: Hummel, Schonberg, Flynn, "Factoring", CACM 35(8), 1992.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from darkroom.flows import STAGES, Flow, Stage
+from darkroom.records import SCHEMA_VERSION, Record
+
+MAX_CHUNKS = 256
+"""Chunks in one run: more makes the scheduler and the grid view slow."""
+
+
+class Params(Record):
+    """Everything a plan derives from, fixed before the first cut: a second try makes the same plan."""
+
+    fingerprint: str
+    """Of the source."""
+    flow: str
+    items: Annotated[int, Field(ge=0)]
+    """That the source holds, bad lines not counted."""
+    seconds_per_item: Annotated[float, Field(gt=0)]
+    """On one server, of the flow's slowest stage."""
+    servers: Annotated[int, Field(ge=1)]
+    """Of the stage that limits the flow."""
+    k: Annotated[int, Field(ge=1)] = 4
+    """Chunks that each server would get if all were of the size of the next."""
+    min_items: Annotated[int, Field(ge=1)]
+    cap_items: Annotated[int, Field(ge=1)]
+    models: dict[str, str]
+    """Per stage: name and version of its weights."""
+    schema_version: int = SCHEMA_VERSION
+
+
+def decide_params(
+    fingerprint: str,
+    flow: Flow,
+    items: int,
+    min_chunk_s: float,
+    max_chunk_s: float,
+    *,
+    k: int = 4,
+    seconds_per_item: Mapping[str, float] | None = None,
+    servers: Mapping[str, int] | None = None,
+) -> Params:
+    """The parameters of a plan, from the stage table or, where given, from what was measured.
+
+    Args:
+        fingerprint: of the source.
+        flow: the path the items take.
+        items: how many there are.
+        min_chunk_s: a chunk shorter than this costs more to schedule than to run.
+        max_chunk_s: a chunk longer than this is lost too expensively with its host.
+        k: see `Params.k`.
+        seconds_per_item: measured rates per stage, over those of the table.
+        servers: live servers per stage, over those of the table.
+    """
+    stages = [STAGES[name] for name in flow.stages]
+    rates = {stage.name: (seconds_per_item or {}).get(stage.name, stage.seconds_per_item) for stage in stages}
+    live = {stage.name: max(1, (servers or {}).get(stage.name, stage.servers)) for stage in stages}
+    limiting = max(stages, key=lambda stage: rates[stage.name] / live[stage.name])
+    # A chunk keeps its size through the flow, so its slowest stage decides how long it may get.
+    slowest_s = max(rates.values())
+    cap_items = max(1, math.floor(max_chunk_s / slowest_s))
+    return Params(
+        fingerprint=fingerprint,
+        flow=flow.name,
+        items=items,
+        seconds_per_item=slowest_s,
+        servers=live[limiting.name],
+        k=k,
+        min_items=min(cap_items, max(1, math.ceil(min_chunk_s / slowest_s))),
+        cap_items=cap_items,
+        models={stage.name: stage.model for stage in stages},
+    )
+
+
+def chunk_sizes(
+    n_items: int,
+    servers: int,
+    k: int = 4,
+    min_items: int = 1,
+    cap_items: int = 1_000_000,
+    max_chunks: int = MAX_CHUNKS,
+) -> list[int]:
+    """Items per chunk, in the order they are to run; they add up to `n_items`.
+
+    Each is `clamp(ceil(remaining / (k * servers)), min_items, cap_items)`; only the last may be smaller.
+    Where that makes more than `max_chunks`, both limits grow by the same, smallest sufficient factor
+    (to the percent).
+
+    Raises:
+        ValueError: a limit is below 1, or the limits are the wrong way round.
+    """
+    if n_items < 0 or min(servers, k, min_items, max_chunks) < 1 or cap_items < min_items:
+        raise ValueError(f"no chunks: {n_items=} {servers=} {k=} {min_items=} {cap_items=} {max_chunks=}")
+
+    def cut(percent: int) -> list[int] | None:
+        """The sizes with grown limits; None when they are too many."""
+        low, high = -(-min_items * percent // 100), -(-cap_items * percent // 100)
+        sizes: list[int] = []
+        remaining = n_items
+        while remaining:
+            if len(sizes) == max_chunks:
+                return None
+            size = min(remaining, max(low, min(high, -(-remaining // (k * servers)))))
+            sizes.append(size)
+            remaining -= size
+        return sizes
+
+    enough = 100
+    while (sizes := cut(enough)) is None:
+        enough *= 2
+    # Larger limits never give more chunks, so bisecting finds the smallest percentage.
+    too_little = enough // 2
+    while enough > 100 and enough - too_little > 1:  # noqa: PLR2004 - 100 %: as they are
+        middle = (too_little + enough) // 2
+        fewer = cut(middle)
+        if fewer is None:
+            too_little = middle
+        else:
+            enough, sizes = middle, fewer
+    return sizes
+
+
+def seed_for(batch_id: str, custom_id: str, respin: int = 0) -> int:
+    """The seed of an item that brings none: 0..2**63-1, the same for ever and on every host."""
+    # Neither id can hold a NUL, so no two triples give the same text.
+    text = f"{batch_id}\0{custom_id}\0{respin}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def time_left_s(done: int, total: int, elapsed_s: float) -> float | None:
+    """Seconds until `total` items are done, at the mean pace so far; None before the first is."""
+    if done <= 0 or elapsed_s <= 0:
+        return 0.0 if total <= 0 else None
+    return max(0, total - done) * elapsed_s / done
+
+
+def time_budget_s(stage: Stage, n_items: int) -> float:
+    """How long a chunk may take before it leaves the rest over.
+
+    Four times what an average server needs, as the slowest machine of a fleet may be that slow, and two
+    minutes for a server that is starting; but done before Airflow's timeout, which would end it harshly.
+    """
+    return min(0.9 * stage.chunk_timeout_s, 120 + 4 * n_items * stage.seconds_per_item)

@@ -1,0 +1,158 @@
+"""What a source yields: items, and rejects for what is none. The checks are the same for all kinds."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from darkroom.errors import InvalidItem, NewerSchema, SourceNotAllowed
+from darkroom.flows import Flow
+from darkroom.inputs import allowed, is_remote, local_path, remote_allowed
+from darkroom.records import Item, Reject
+from darkroom.stages.options import parse_options
+
+SourceLine = Item | Reject
+_TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
+
+MAX_LINE_BYTES = 1_000_000
+"""A longer line is a reject; it is never held whole."""
+
+
+class BadLine(ValueError):
+    """A line that is not an item; caught where lines are read, and told as a `Reject`."""
+
+    def __init__(self, field: str | None, reason: str, custom_id: object = None) -> None:
+        super().__init__(reason)
+        self.field, self.reason, self.custom_id = field, reason, custom_id
+
+    def reject(self, line: int) -> Reject:
+        """The record of it; texts are cut and made printable, as they come from anywhere."""
+        custom_id = printable(self.custom_id, 256) if isinstance(self.custom_id, str) else None
+        name = None if self.field is None else printable(self.field, 100)
+        return Reject(line=line, field=name, reason=printable(self.reason, 1000), custom_id=custom_id)
+
+
+def printable(text: str, limit: int) -> str:
+    """At most `limit` characters of `text`, what UTF-8 can't hold or a terminal obeys escaped."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    shown = "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in cut)
+    return shown[: 2 * limit]
+
+
+@dataclass
+class Checker:
+    """Turns raw fields into items of one flow, and remembers the ids it has seen."""
+
+    flow: Flow
+    folder: Path
+    """What a relative `image` is relative to."""
+    roots: Sequence[str]
+    seen: set[str] = field(default_factory=set)
+
+    def item(self, raw: dict[str, Any], *, strict: bool) -> Item:
+        """The item that `raw` describes; its image is an absolute URI.
+
+        Args:
+            raw: the fields as read.
+            strict: whether `"5"` is not a number: so in JSON, not in CSV, where all is text.
+
+        Raises:
+            BadLine: it is none for this flow, or its `custom_id` has been seen.
+        """
+        custom_id = raw.get("custom_id")
+        try:
+            text = json.dumps(raw, allow_nan=False, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise BadLine(None, "holds half a surrogate pair, which is no character", custom_id) from None
+        except ValueError:
+            raise BadLine(
+                None, "holds a number that JSON has no word for (NaN or infinite)", custom_id
+            ) from None
+        except RecursionError:
+            raise BadLine(None, "nested too deeply", custom_id) from None
+        try:
+            item = _validate(text, strict)
+            self._must_fit(item)
+            if item.image is not None:
+                item = item.model_copy(update={"image": self._image_uri(item.image)})
+        except ValidationError as error:
+            raise _bad_line(error, custom_id) from None
+        except NewerSchema as error:
+            raise BadLine("schema_version", str(error), custom_id) from None
+        except BadLine as error:
+            raise BadLine(error.field, error.reason, custom_id) from None
+        if item.custom_id in self.seen:
+            raise BadLine("custom_id", "is in the source already; the first line with it counts", custom_id)
+        self.seen.add(item.custom_id)
+        return item
+
+    def _must_fit(self, item: Item) -> None:
+        if getattr(item, self.flow.takes) is None:
+            given = "image" if self.flow.takes == "prompt" else "prompt"
+            raise BadLine(self.flow.takes, f"is missing: flow {self.flow.name} takes it, not {given}")
+        for stage, options in item.options.items():
+            if stage not in self.flow.stages:
+                known = ", ".join(self.flow.stages)
+                raise BadLine(f"options.{stage}", f"flow {self.flow.name} has no such stage; its are {known}")
+            try:
+                parse_options(stage, options)
+            except InvalidItem as error:
+                raise BadLine(f"options.{stage}", str(error)) from None
+
+    def _image_uri(self, image: str) -> str:
+        try:
+            if is_remote(image):  # whether it is there, its chunk will see: one look-up a line is too slow
+                remote_allowed(image, self.roots)
+                return image
+            root, below = allowed(self.folder / local_path(image), self.roots)
+            real = root / below
+            readable = real.is_file() and os.access(real, os.R_OK)
+        except SourceNotAllowed as error:
+            raise BadLine("image", str(error)) from None
+        except (OSError, ValueError) as error:
+            raise BadLine("image", f"can't be looked up: {error}") from None
+        if not readable:
+            raise BadLine("image", f"no such file: {image}")
+        uri = real.as_uri()
+        if len(uri) > 2048:  # noqa: PLR2004 - as `Item.image` allows
+            raise BadLine("image", "its absolute URI has more than 2048 characters")
+        return uri
+
+
+def _validate(text: bytes, strict: bool) -> Item:
+    """The item in a JSON object.
+
+    Raises:
+        BadLine: it is nested too deeply, or its time is none.
+        ValidationError: it is none.
+    """
+    try:
+        raw = from_json(text)  # refuses depths at which pydantic could not write the item again
+    except ValueError as error:
+        raise BadLine(None, f"nested too deeply ({error})") from None
+    expires_at = raw.get("expires_at")
+    if strict and isinstance(expires_at, str):  # a time is text in JSON; strict, pydantic wants a `datetime`
+        try:
+            raw["expires_at"] = _TIME.validate_python(expires_at)
+        except ValidationError as error:
+            raise BadLine("expires_at", error.errors()[0]["msg"]) from None
+    return Item.model_validate(raw, strict=strict)
+
+
+def _bad_line(error: ValidationError, custom_id: object) -> BadLine:
+    problems = error.errors(include_url=False, include_context=False)
+    first = str(problems[0]["loc"][0]) if problems[0]["loc"] else None
+    told = []
+    for problem in problems:
+        name = ".".join(map(str, problem["loc"]))
+        reason = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            reason = f"unknown field; known are {', '.join(Item.model_fields)}"
+        told.append(reason if len(problems) == 1 else f"{name}: {reason}")
+    return BadLine(first, "; ".join(told), custom_id)

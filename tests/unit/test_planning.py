@@ -1,0 +1,116 @@
+"""Cuts add up and keep their limits; seeds never change."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darkroom.flows import FLOWS, STAGES
+from darkroom.planning import Params, chunk_sizes, decide_params, seed_for, time_budget_s, time_left_s
+
+limits = st.tuples(st.integers(1, 500), st.integers(0, 2000)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+
+
+@given(st.integers(0, 2_000_000), st.integers(1, 64), st.integers(1, 8), limits, st.integers(1, 300))
+def test_sizes_add_up_never_grow_and_are_few(n_items, servers, k, limits, max_chunks):
+    low, cap = limits
+    sizes = chunk_sizes(n_items, servers, k, low, cap, max_chunks)
+    assert sum(sizes) == n_items
+    assert len(sizes) <= max_chunks
+    assert all(size > 0 for size in sizes)
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@given(st.integers(1, 20_000), st.integers(1, 64), st.integers(1, 8), limits)
+def test_every_size_but_the_last_keeps_its_limits_and_its_share(n_items, servers, k, limits):
+    low, cap = limits
+    sizes = chunk_sizes(n_items, servers, k, low, cap, max_chunks=10**9)
+    remaining = n_items
+    for size in sizes[:-1]:
+        assert low <= size <= cap
+        assert size == max(low, min(cap, -(-remaining // (k * servers))))
+        remaining -= size
+    assert sizes[-1] == remaining <= cap
+
+
+@given(st.integers(1, 20_000), st.integers(1, 64), limits, st.integers(1, 256))
+def test_limits_grow_only_as_far_as_they_must(n_items, servers, limits, max_chunks):
+    low, cap = limits
+    free = chunk_sizes(n_items, servers, 4, low, cap, 10**9)
+    sizes = chunk_sizes(n_items, servers, 4, low, cap, max_chunks)
+    if len(free) <= max_chunks:
+        assert sizes == free
+    else:
+        assert sizes[0] >= free[0]
+
+
+def test_too_many_chunks_become_at_most_as_many_as_allowed_and_not_far_fewer():
+    sizes = chunk_sizes(1_000_000, 10, 4, 1, 175)
+    assert 230 < len(sizes) <= 256
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"servers": 0}, {"k": 0}, {"min_items": 0}, {"min_items": 9, "cap_items": 8}]
+)
+def test_impossible_limits_are_refused(wrong):
+    with pytest.raises(ValueError, match="no chunks"):
+        chunk_sizes(**{"n_items": 10, "servers": 1, "k": 4, "min_items": 1, "cap_items": 8} | wrong)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seed"),
+    [
+        (("b1", "a"), 2547215809758359949),
+        (("b1", "a", 1), 1787662614237959094),
+        (("daily-2026-01-01", "päivä/1.png", 2), 2409377194756264402),
+    ],
+)
+def test_a_seed_is_the_same_for_ever(arguments, seed):
+    assert seed_for(*arguments) == seed
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.integers(0, 5))
+def test_a_seed_fits_63_bits(batch_id, custom_id, respin):
+    assert 0 <= seed_for(batch_id, custom_id, respin) < 2**63
+
+
+@given(
+    st.lists(
+        st.tuples(st.text("ab1", max_size=3), st.text("ab1", max_size=3), st.integers(0, 12)), unique=True
+    )
+)
+def test_different_items_get_different_seeds(triples):
+    assert len({seed_for(*triple) for triple in triples}) == len(triples)
+
+
+def test_params_follow_the_slowest_stage_and_the_one_that_limits():
+    params = decide_params(
+        "f", FLOWS["A_C"], 100, 10, 900, seconds_per_item={"generate": 2.0, "inspect": 3.0}
+    )
+    assert params.seconds_per_item == 3.0
+    assert params.servers == STAGES["generate"].servers  # 2.0 / 1 server is slower than 3.0 / 2 servers
+    assert (params.min_items, params.cap_items) == (4, 300)
+    assert params.models == {name: STAGES[name].model for name in ("generate", "inspect")}
+    assert Params.model_validate_json(params.model_dump_json()) == params
+
+
+@given(st.floats(0.001, 1e5), st.floats(0, 1e4), st.floats(0.1, 1e4), st.sampled_from(list(FLOWS.values())))
+def test_params_always_allow_a_cut(rate, min_chunk_s, max_chunk_s, flow):
+    rates = dict.fromkeys(STAGES, rate)
+    params = decide_params(
+        "f", flow, 9, min_chunk_s, max_chunk_s, seconds_per_item=rates, servers={"enhance": 0}
+    )
+    assert 1 <= params.min_items <= params.cap_items
+    assert sum(chunk_sizes(9, params.servers, params.k, params.min_items, params.cap_items)) == 9
+
+
+def test_time_left_follows_the_pace():
+    assert time_left_s(0, 10, 5) is None
+    assert time_left_s(5, 10, 20) == 20
+    assert time_left_s(10, 10, 20) == 0
+    assert time_left_s(0, 0, 0) == 0
+
+
+def test_a_budget_ends_before_airflow_would_end_the_task():
+    for stage in STAGES.values():
+        assert time_budget_s(stage, 1) > stage.seconds_per_item
+        assert time_budget_s(stage, 10**9) < stage.chunk_timeout_s

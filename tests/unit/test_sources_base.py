@@ -1,0 +1,137 @@
+"""Only what lies under a root is read, whatever links and dots say."""
+
+import os
+
+import pytest
+
+from darkroom.errors import BadRequest, SourceNotAllowed
+from darkroom.flows import FLOWS
+from darkroom.records import Item
+from darkroom.settings import REPOSITORY
+from darkroom.sources import fingerprint, open_source, read
+
+GOOD = '{"custom_id":"a","prompt":"x"}\n'
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "root"
+    folder.mkdir()
+    (folder / "in.jsonl").write_text(GOOD)
+    (tmp_path / "out.jsonl").write_text(GOOD)
+    (tmp_path / "root-but-not").mkdir()
+    (tmp_path / "root-but-not" / "x.jsonl").write_text(GOOD)
+    return folder
+
+
+def test_a_source_is_found_by_path_by_uri_and_below_a_root(root):
+    named = [
+        str(root / "in.jsonl"),
+        (root / "in.jsonl").as_uri(),
+        "in.jsonl",
+        "./in.jsonl",
+        f"{root}/../root/in.jsonl",
+    ]
+    for uri in named:
+        source = open_source(uri, ["/nowhere", str(root)])
+        assert source.path == (root / "in.jsonl").resolve()
+        assert [line.custom_id for line in read(source, FLOWS["A"])] == ["a"]
+
+
+def test_a_relative_path_may_start_at_the_repository(tmp_path):
+    below = (REPOSITORY / "include").resolve()
+    with pytest.raises(BadRequest, match="neither a folder nor"):  # found, under the root, but no source
+        open_source("include/darkroom/flows.py", [str(below)])
+
+
+def test_a_name_with_spaces_and_percents_is_the_same_as_path_and_uri(root):
+    path = root / "a b%20c#1?.jsonl"
+    path.write_text(GOOD)
+    assert open_source(path.as_uri(), [root.as_uri()]).path == open_source(str(path), [str(root)]).path
+
+
+def test_what_lies_outside_is_refused_and_the_roots_are_named(root, tmp_path):
+    (root / "link.jsonl").symlink_to(tmp_path / "out.jsonl")
+    (root / "up").symlink_to(tmp_path)
+    outside = [
+        str(tmp_path / "out.jsonl"),
+        f"{root}/../out.jsonl",
+        "../out.jsonl",
+        "link.jsonl",
+        str(root / "link.jsonl"),
+        "up/out.jsonl",
+        str(tmp_path / "root-but-not" / "x.jsonl"),
+        "/etc/passwd",
+        "file:///etc/passwd",
+        str(tmp_path / "is-not-there.jsonl"),
+    ]
+    for uri in outside:
+        with pytest.raises(SourceNotAllowed, match="outside the allowed roots") as refused:
+            open_source(uri, [str(root)])
+        assert str(root) in str(refused.value)
+    with pytest.raises(SourceNotAllowed, match="no"):
+        open_source(str(root / "in.jsonl"), [])
+    with pytest.raises(SourceNotAllowed, match="host"):
+        open_source("file://elsewhere/x.jsonl", [str(root)])
+
+
+def test_an_empty_root_allows_nothing(root, monkeypatch):
+    monkeypatch.chdir(root)
+    with pytest.raises(SourceNotAllowed):
+        open_source(str(root / "in.jsonl"), [""])
+
+
+def test_a_link_within_the_roots_is_followed(root):
+    (root / "link.jsonl").symlink_to(root / "in.jsonl")
+    assert open_source("link.jsonl", [str(root)]).path.name == "in.jsonl"
+
+
+@pytest.mark.parametrize(
+    "uri", ["missing.jsonl", "s3://bucket/x.jsonl", "x" * 300 + ".jsonl", "x.parquet", "pipe.jsonl"]
+)
+def test_what_is_no_source_is_a_bad_request(root, uri):
+    (root / "x.parquet").touch()
+    os.mkfifo(root / "pipe.jsonl")
+    with pytest.raises(BadRequest) as refused:
+        open_source(uri, [str(root)])
+    assert not isinstance(refused.value, SourceNotAllowed)
+
+
+def test_a_fingerprint_follows_the_content_not_the_time(root):
+    source = open_source("in.jsonl", [str(root)])
+    before = fingerprint(source)
+    os.utime(source.path, (1, 1))
+    assert fingerprint(source) == before
+    source.path.write_text(GOOD.replace("x", "y"))
+    assert fingerprint(source) != before
+
+
+def test_images_of_a_line_are_looked_up_beside_the_source_and_only_under_roots(root, tmp_path):
+    (root / "ok.png").touch()
+    (root / "folder.png").mkdir()
+    (tmp_path / "out.png").touch()
+    (root / "link.png").symlink_to(tmp_path / "out.png")
+    os.mkfifo(root / "pipe.png")
+    good = ["ok.png", "./ok.png", f"{root}/ok.png", (root / "ok.png").as_uri(), "s3://pictures/2026/a.png"]
+    bad = [
+        "../out.png",
+        str(tmp_path / "out.png"),
+        "link.png",
+        "missing.png",
+        "folder.png",
+        "pipe.png",
+        "s3://other/a.png",
+        "s3://pictures/2026/../a.png",
+        "https://example.org/a.png",
+        "x" * 300,
+        "ok.png/x",
+        "s3://pictures/2026",
+    ]
+    rows = [f'{{"custom_id":"{n}","image":"{image}"}}\n' for n, image in enumerate(good + bad)]
+    (root / "b.jsonl").write_text("".join(rows))
+    lines = list(read(open_source("b.jsonl", [str(root), "s3://pictures/2026"]), FLOWS["B_C"]))
+    items = [line for line in lines if isinstance(line, Item)]
+    assert [item.image for item in items] == [(root / "ok.png").resolve().as_uri()] * 4 + [good[-1]]
+    assert [(line.line, line.field) for line in lines[len(good) :]] == [
+        (6 + n, "image") for n in range(len(bad))
+    ]
