@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from darkroom.flows import STAGES, Flow, Stage
+from darkroom.flows import FLOWS, STAGES, Stage
 from darkroom.records import SCHEMA_VERSION, Record
 
 MAX_CHUNKS = 256
@@ -24,8 +24,6 @@ class Params(Record):
     fingerprint: str
     """Of the source."""
     flow: str
-    items: Annotated[int, Field(ge=0)]
-    """That the source holds, bad lines not counted."""
     seconds_per_item: Annotated[float, Field(gt=0)]
     """On one server, of the flow's slowest stage."""
     servers: Annotated[int, Field(ge=1)]
@@ -41,11 +39,10 @@ class Params(Record):
 
 def decide_params(
     fingerprint: str,
-    flow: Flow,
-    items: int,
+    flow: str,
+    *,
     min_chunk_s: float,
     max_chunk_s: float,
-    *,
     k: int = 4,
     seconds_per_item: Mapping[str, float] | None = None,
     servers: Mapping[str, int] | None = None,
@@ -54,15 +51,14 @@ def decide_params(
 
     Args:
         fingerprint: of the source.
-        flow: the path the items take.
-        items: how many there are.
+        flow: name of the flow.
         min_chunk_s: a chunk shorter than this costs more to schedule than to run.
         max_chunk_s: a chunk longer than this is lost too expensively with its host.
         k: see `Params.k`.
         seconds_per_item: measured rates per stage, over those of the table.
         servers: live servers per stage, over those of the table.
     """
-    stages = [STAGES[name] for name in flow.stages]
+    stages = [STAGES[name] for name in FLOWS[flow].stages]
     rates = {stage.name: (seconds_per_item or {}).get(stage.name, stage.seconds_per_item) for stage in stages}
     live = {stage.name: max(1, (servers or {}).get(stage.name, stage.servers)) for stage in stages}
     limiting = max(stages, key=lambda stage: rates[stage.name] / live[stage.name])
@@ -71,8 +67,7 @@ def decide_params(
     cap_items = max(1, math.floor(max_chunk_s / slowest_s))
     return Params(
         fingerprint=fingerprint,
-        flow=flow.name,
-        items=items,
+        flow=flow,
         seconds_per_item=slowest_s,
         servers=live[limiting.name],
         k=k,

@@ -167,7 +167,7 @@ def test_everything_saved_is_read_again_and_the_first_to_save_wins(batch):
     assert not batch.save_request(request.model_copy(update={"respins": 0}))
     assert batch.request() == request
 
-    params = decide_params("f", FLOWS["A"], 1, 10, 900)
+    params = decide_params("f", "A", min_chunk_s=10, max_chunk_s=900)
     assert batch.save_params(params)
     assert not batch.save_params(params)
     assert batch.params() == params

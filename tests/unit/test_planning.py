@@ -84,7 +84,7 @@ def test_different_items_get_different_seeds(triples):
 
 def test_params_follow_the_slowest_stage_and_the_one_that_limits():
     params = decide_params(
-        "f", FLOWS["A_C"], 100, 10, 900, seconds_per_item={"generate": 2.0, "inspect": 3.0}
+        "f", "A_C", min_chunk_s=10, max_chunk_s=900, seconds_per_item={"generate": 2.0, "inspect": 3.0}
     )
     assert params.seconds_per_item == 3.0
     assert params.servers == STAGES["generate"].servers  # 2.0 / 1 server is slower than 3.0 / 2 servers
@@ -93,11 +93,16 @@ def test_params_follow_the_slowest_stage_and_the_one_that_limits():
     assert Params.model_validate_json(params.model_dump_json()) == params
 
 
-@given(st.floats(0.001, 1e5), st.floats(0, 1e4), st.floats(0.1, 1e4), st.sampled_from(list(FLOWS.values())))
+@given(st.floats(0.001, 1e5), st.floats(0, 1e4), st.floats(0.1, 1e4), st.sampled_from(list(FLOWS)))
 def test_params_always_allow_a_cut(rate, min_chunk_s, max_chunk_s, flow):
     rates = dict.fromkeys(STAGES, rate)
     params = decide_params(
-        "f", flow, 9, min_chunk_s, max_chunk_s, seconds_per_item=rates, servers={"enhance": 0}
+        "f",
+        flow,
+        min_chunk_s=min_chunk_s,
+        max_chunk_s=max_chunk_s,
+        seconds_per_item=rates,
+        servers={"enhance": 0},
     )
     assert 1 <= params.min_items <= params.cap_items
     assert sum(chunk_sizes(9, params.servers, params.k, params.min_items, params.cap_items)) == 9
