@@ -74,16 +74,17 @@ class Vocabulary:
     def parse(self, caption: str) -> Scene | None:
         """What the caption asks for; None when it isn't a sentence of the form above."""
         words = words_of(caption)
-        if len(words) > self.max_tokens or words[-1:] != ["background"] or words[-2] not in self.colours:
+        if len(words) > self.max_tokens or "on" not in words:
             return None
-        on = len(words) - 1 - words[::-1].index("on") if "on" in words else -1
-        if on < 0:
+        on = len(words) - 1 - words[::-1].index("on")
+        background = [word for word in words[on:] if word in self.colours]
+        if words[-1] != "background" or len(background) != 1:
             return None
         parts = " ".join(words[:on]).split(" and ")
         shapes = [self._parse_shape(part.split()) for part in parts]
         if None in shapes:
             return None
-        return Scene(tuple(shape for shape in shapes if shape), words[-2])
+        return Scene(tuple(shape for shape in shapes if shape), background[0])
 
     def _parse_shape(self, words: list[str]) -> Shape | None:
         colours = [word for word in words if word in self.colours]

@@ -54,7 +54,10 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
             raise InvalidImage(f"the {kind} is truncated or broken: {error}") from error
         notes: list[str] = []
         image = _upright(image, notes)
-        image = _to_srgb(image, kind, notes)
+        try:
+            image = _to_srgb(image, kind, notes)
+        except _DECODER_ERRORS as error:
+            raise InvalidImage(f"the {kind}'s colours can't be converted: {error}") from error
     # Built anew from the pixels alone, so that no EXIF, profile or comment can travel on.
     return Picture(Image.frombytes("RGB", image.size, image.tobytes()), kind, tuple(notes))
 

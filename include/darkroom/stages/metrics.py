@@ -23,12 +23,15 @@ def reduced(image: Image.Image) -> Image.Image:
 def sharpness(image: Image.Image) -> float:
     """Variance of the Laplacian of the sharpest channel, in squared levels of 255 (Pech-Pacheco 2000).
 
-    By channel, because red on green of the same brightness has no edges in grey.
+    By channel, because red on green of the same brightness has no edges in grey. After a mean over 3 x 3
+    pixels, because rounding to 8 bits alone has a variance of 20/12 under a bare Laplacian, as much as a
+    faint drawing.
     """
-    pixels = np.pad(np.asarray(image, np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
-    laplacian = (
-        pixels[:-2, 1:-1] + pixels[2:, 1:-1] + pixels[1:-1, :-2] + pixels[1:-1, 2:] - 4 * pixels[1:-1, 1:-1]
-    )
+    pixels = np.pad(np.asarray(image, np.float64), ((2, 2), (2, 2), (0, 0)), mode="edge")
+    rows = pixels[:-2] + pixels[1:-1] + pixels[2:]
+    mean = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9
+    centre = mean[1:-1, 1:-1]
+    laplacian = mean[:-2, 1:-1] + mean[2:, 1:-1] + mean[1:-1, :-2] + mean[1:-1, 2:] - 4 * centre
     return float(laplacian.var((0, 1)).max())
 
 

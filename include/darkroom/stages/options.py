@@ -56,8 +56,13 @@ class InspectOptions(Options):
         float, Field(ge=0, le=1, description="Highest score of the advisory not-safe-for-work classifier.")
     ] = 0.8
     min_sharpness: Annotated[
-        float, Field(ge=0, le=10_000, description="Lowest variance of the Laplacian; 0 accepts any blur.")
-    ] = 1.0
+        float,
+        Field(
+            ge=0,
+            le=10_000,
+            description="Lowest variance of the Laplacian: 0 accepts any blur, 3 rejects motion blur.",
+        ),
+    ] = 0.3
     min_contrast: Annotated[
         float, Field(ge=0, le=128, description="Lowest standard deviation of a colour channel, of 255.")
     ] = 3.0
