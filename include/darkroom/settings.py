@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     """The model server that this worker's lanes feed, by stage: `{"generate": "http://127.0.0.1:8101"}`."""
     host: str = ""
     """The name of this host in results; default: its host name."""
+    implementations: dict[str, str] = {}
+    """Another class for a stage than its table row names, by stage: `{"generate": "module:Class"}`."""
     min_chunk_s: float = 10.0
     """A chunk shorter than this costs more to schedule than to run."""
     max_chunk_s: float = 900.0

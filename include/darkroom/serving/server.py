@@ -20,6 +20,7 @@ from mosec import Server
 
 from darkroom.flows import STAGES, Stage
 from darkroom.serving.worker import IMPLEMENTATION_ENV, StageWorker
+from darkroom.settings import settings
 
 ADDRESS = "127.0.0.1"
 """There is no authentication, so no other machine may reach it."""
@@ -77,11 +78,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m darkroom.serving.server", description=serve.__doc__)
     parser.add_argument("--stage", required=True, choices=sorted(STAGES))
     parser.add_argument("--port", required=True, type=int)
-    parser.add_argument("--implementation", help="module:Class; default: that of the stage table")
+    parser.add_argument(
+        "--implementation", help="module:Class; default: DARKROOM_IMPLEMENTATIONS, then the stage table"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stage = STAGES[arguments.stage]
-    return serve(stage, arguments.port, arguments.implementation or stage.implementation)
+    named = arguments.implementation or settings().implementations.get(stage.name)
+    return serve(stage, arguments.port, named or stage.implementation)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,70 @@
+"""Latency of an A_C run of one item: trigger to delivered, hop by hop, and the model's share of it.
+
+`python -m bench.latency [RUNS]` on a running plant (`make up`). The first run after a start is not counted.
+"""
+
+import statistics
+import sys
+import time
+from datetime import datetime
+from typing import Any
+
+from bench.report import save
+from darkroom.commands.batches import api, summary_of
+from darkroom.commands.watching import DAG_ID
+from darkroom.manifest import Summary
+from darkroom.settings import REPOSITORY
+
+HOPS = ("plan", "choose_flow", "a_c.generate", "a_c.inspect", "collect", "deliver", "verdict")
+
+
+def main(runs: int) -> None:
+    """Trigger one-item runs one after the other and print the medians."""
+    inputs = REPOSITORY / "inputs"
+    inputs.mkdir(exist_ok=True)
+    source = inputs / "bench-one-item.jsonl"
+    source.write_text('{"custom_id": "one", "prompt": "a large red circle on a white background"}\n')
+    measured = [_measure(str(source), f"bench-latency-{int(time.time())}-{n}") for n in range(runs + 1)][1:]
+    figures: dict[str, Any] = {"runs": runs, "unit": "seconds, median (p95)"}
+    for name in measured[0]:
+        values = sorted(run[name] for run in measured)
+        p95 = values[min(len(values) - 1, round(0.95 * (len(values) - 1)))]
+        figures[name] = f"{statistics.median(values):.2f} ({p95:.2f})"
+    share = statistics.median(run["model"] / run["trigger to delivered"] for run in measured)
+    figures["model share"] = f"{share:.1%}"
+    save("latency", figures)
+
+
+def _measure(source: str, batch_id: str) -> dict[str, float]:
+    session = api()
+    begun = time.time()
+    conf = {"flow": "A_C", "source": source, "batch_id": batch_id, "respins": 0}
+    run_id = session.trigger(DAG_ID, batch_id, conf)
+    session.wait(DAG_ID, run_id, timeout_s=300)
+    instances = {ti["task_id"]: ti for ti in session.task_instances(DAG_ID, run_id)}
+    figures: dict[str, float] = {}
+    before = begun
+    for hop in HOPS:
+        start, end = _time(instances[hop]["start_date"]), _time(instances[hop]["end_date"])
+        figures[f"{hop}: wait"] = start - before
+        figures[f"{hop}: run"] = end - start
+        before = end
+        if hop == "deliver":
+            figures["trigger to delivered"] = end - begun
+    figures["trigger to verdict"] = before - begun
+    figures["model"] = _model_seconds(summary_of(batch_id))
+    return figures
+
+
+def _model_seconds(summary: Summary | None) -> float:
+    if summary is None:
+        raise SystemExit("the run left no manifest; see darkroom status")
+    return sum(summary.seconds_by_stage.values())
+
+
+def _time(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)

@@ -1,0 +1,45 @@
+"""Real model servers for tests: one process each, on free ports, ready when a canary has been answered."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from darkroom.flows import STAGES
+from darkroom.serving.client import StageClient
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def model_server(stage: str, *arguments: str, deadline_s: float = 60) -> Iterator[str]:
+    """The URL of a server of `stage`; it is ended, children and all, at the end."""
+    port = free_port()
+    command = [sys.executable, "-m", "darkroom.serving.server", "--stage", stage, "--port", str(port)]
+    process = subprocess.Popen([*command, *arguments], start_new_session=True)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        with StageClient(url, STAGES[stage].deadline_s) as client:
+            client.wait_until_healthy(deadline_s)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def model_servers(*stages: str) -> Iterator[dict[str, str]]:
+    """URLs by stage."""
+    with ExitStack() as stack:
+        yield {stage: stack.enter_context(model_server(stage)) for stage in stages}
