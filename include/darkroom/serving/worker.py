@@ -3,8 +3,10 @@
 import importlib
 import logging
 import os
+import shutil
 import threading
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import psutil
@@ -80,6 +82,8 @@ def _follow_parent() -> None:
     """
     parent = psutil.Process(os.getppid())
     fronts = [child for child in parent.children() if child.name() == "mosec"]
+    # The front's argument is its configuration, in a temporary folder that the main process would remove.
+    folders = [Path(front.cmdline()[1]).parent for front in fronts]
 
     def watch() -> None:
         while os.getppid() == parent.pid:
@@ -87,6 +91,8 @@ def _follow_parent() -> None:
         for front in fronts:
             if front.is_running():
                 front.kill()
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="follow-parent").start()
