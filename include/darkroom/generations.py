@@ -1,0 +1,56 @@
+"""The numbered generations of a batch's manifest: claimed, committed, read.
+
+Whoever writes one claims its number first (`claim.json`, created if absent), and `summary.json`, written
+last, commits it; the highest committed one is the current. So two collectors never write into the same
+generation, and one that was paused can finish only its own.
+
+A collector looks again at what files there are once it has claimed. So each generation knows of every file
+that was there when it was claimed, and, numbers being claimed in order, no current one misses what was
+there when a lower one was begun.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+from darkroom import tables
+from darkroom.batches import Batch
+from darkroom.records import Result
+from darkroom.summary import Summary
+
+
+def current(batch: Batch) -> Summary | None:
+    """The summary of the highest committed generation; None before the first."""
+    committed = [number for number, names in _generations(batch).items() if "summary.json" in names]
+    if not committed:
+        return None
+    return Summary.model_validate_json(batch.store.read(batch.manifest_path(max(committed), "summary.json")))
+
+
+def rows(batch: Batch, summary: Summary) -> Iterator[Result]:
+    """The rows of a generation, in plan order."""
+    yield from tables.read_results(
+        batch.store.read(batch.manifest_path(summary.generation, "manifest.parquet"))
+    )
+
+
+def claim(batch: Batch) -> int:
+    """The number of a new generation that nobody else writes."""
+    token = f"{uuid.uuid4()} pid {os.getpid()}"
+    number = max(_generations(batch), default=0) + 1
+    while True:
+        path = batch.manifest_path(number, "claim.json")
+        # Refused, it may still be ours: an answer of the store can get lost and the call be repeated.
+        if batch.store.create_json(path, token) or batch.store.read_json(path) == token:
+            return number
+        number += 1
+
+
+def _generations(batch: Batch) -> dict[int, set[str]]:
+    """Generations to the names of their files, claimed ones too."""
+    found: dict[int, set[str]] = {}
+    for path in batch.store.list(batch.manifests_path):
+        number, _, name = path.removeprefix(f"{batch.manifests_path}/").partition("/")
+        if number.isdigit():
+            found.setdefault(int(number), set()).add(name)
+    return found

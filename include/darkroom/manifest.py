@@ -1,0 +1,96 @@
+"""The manifest of a batch: every planned item once, with its final result."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darkroom import tables
+from darkroom.batches import Batch, json_line
+from darkroom.generations import claim, current, rows
+from darkroom.outcomes import digest, leftovers, outcomes, snapshot
+from darkroom.records import Result, Status
+from darkroom.summary import Summary, Tally
+from darkroom.verification import VerifyReport, verify
+
+__all__ = ["Summary", "VerifyReport", "collect", "current", "leftovers", "rows", "verify"]
+
+_FILES = ("manifest.parquet", "manifest.jsonl", "errors.jsonl")
+
+
+def collect(batch: Batch) -> Summary:
+    """Write the next generation of the manifest; where nothing has changed, return the current one.
+
+    Raises:
+        NotPlanned: the batch has no committed plan.
+        StoreUnavailable: the store does not answer; trying again does no harm.
+    """
+    files = snapshot(batch)
+    existing = current(batch)
+    if existing is not None and existing.inputs_sha256 == digest(files):
+        return existing
+    with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
+        draft = _draft(batch, files, Path(folder))
+        if existing is not None and existing.content_sha256 == draft.content_sha256:
+            return existing
+        generation = claim(batch)
+        if (files_now := snapshot(batch)) != files:
+            draft = _draft(batch, files_now, Path(folder))
+        return _commit(batch, generation, draft)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """The files of a generation before they have a number."""
+
+    folder: Path
+    counts: dict[str, Any]
+    content_sha256: str
+    inputs_sha256: str
+
+
+def _draft(batch: Batch, files: frozenset[str], folder: Path) -> _Draft:
+    """Write the files to `folder`, in one pass over the outcomes: a batch need not fit into memory."""
+    tally = Tally()
+    content = hashlib.sha256()
+
+    def told() -> Iterator[Result]:
+        for outcome in outcomes(batch, files):
+            row = tally.add(outcome)
+            line = json_line(row)
+            content.update(line)
+            all_lines.write(line)
+            if row.status in (Status.FAILED, Status.TIMED_OUT):
+                error_lines.write(line)
+            yield row
+
+    table_name, all_name, errors_name = _FILES
+    with (
+        (folder / table_name).open("wb") as table,
+        (folder / all_name).open("wb") as all_lines,
+        (folder / errors_name).open("wb") as error_lines,
+    ):
+        tables.write_results(table, told())
+    counts = {"rejects": batch.planned().rejects, **tally.fields()}
+    return _Draft(folder, counts, content.hexdigest(), digest(files))
+
+
+def _commit(batch: Batch, generation: int, draft: _Draft) -> Summary:
+    uris = {}
+    for name in _FILES:
+        path = batch.manifest_path(generation, name)
+        batch.store.create(path, (draft.folder / name).read_bytes())
+        uris[name] = batch.store.uri(path)
+    summary = Summary(
+        batch_id=batch.batch_id,
+        generation=generation,
+        flow=batch.planned().flow,
+        uris=uris,
+        content_sha256=draft.content_sha256,
+        inputs_sha256=draft.inputs_sha256,
+        **draft.counts,
+    )
+    batch.store.create_json(batch.manifest_path(generation, "summary.json"), summary.model_dump(mode="json"))
+    return summary
