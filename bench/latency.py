@@ -59,7 +59,7 @@ def _measure(source: str, batch_id: str) -> dict[str, float]:
 def _model_seconds(summary: Summary | None) -> float:
     if summary is None:
         raise SystemExit("the run left no manifest; see darkroom status")
-    return sum(summary.seconds_by_stage.values())
+    return sum(work.seconds for work in summary.by_stage.values())
 
 
 def _time(text: str) -> float:

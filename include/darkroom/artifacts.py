@@ -26,8 +26,9 @@ class ArtifactKey:
     @classmethod
     def of(cls, stage: Stage, request: Request) -> Self:
         """The key of what `stage` makes of `request`."""
+        seed = request.seed if stage.takes == "prompt" else None  # what takes a picture rolls no dice
         shaping = [
-            stage.name, stage.model, request.prompt, sha256(request.image), request.seed,
+            stage.name, stage.model, request.prompt, sha256(request.image), seed,
             request.width, request.height, request.options,
         ]  # fmt: skip
         text = json.dumps(shaping, sort_keys=True, ensure_ascii=False)

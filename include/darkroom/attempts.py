@@ -49,11 +49,17 @@ class Attempts:
             except (ServerGone, ServerTimeout) as error:
                 tries += 1
                 log.warning("%s: %s; waiting for the server", request.custom_id, error)
-                self._client.wait_until_healthy(self._grace_s)
+                self._wait_for_server()
                 if not alone:
                     return None
                 if tries >= MAX_TRIES:
                     raise _spent(KilledItsServer(f"{tries} times: {error}"), tries) from error
+
+    def _wait_for_server(self) -> None:
+        try:
+            self._client.wait_until_healthy(self._grace_s)
+        except ItemError as error:  # on its own sample: that is no item's fault
+            raise ServerGone(f"the server fails its canary: {error}") from error
 
     def _patiently(self, request: Request) -> Output:
         """One answer; a full queue is waited out within the grace and costs no try."""

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
 from airflow.utils.state import DagRunState
@@ -16,7 +17,7 @@ from tests.servers import model_servers
 @pytest.fixture(scope="module", autouse=True)
 def database():
     """An empty metadata database: SQLite is enough for one process."""
-    subprocess.run(["airflow", "db", "migrate"], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

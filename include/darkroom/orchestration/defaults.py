@@ -10,15 +10,8 @@ from darkroom.errors import DarkroomError, ItemError
 from darkroom.flows import FLOWS
 from darkroom.stages.options import OPTIONS
 
-DAG_DEFAULTS: dict[str, Any] = {
-    "catchup": False,
-    "max_active_runs": 16,
-    "max_active_tasks": 64,
-    "render_template_as_native_obj": True,
-}
-
-CHUNK_RETRIES = 4
-"""Five tries of a chunk, each resuming where the last one stopped; the three tries of an item are its own."""
+RETRIES = 4
+"""Five tries, each resuming where the last one stopped; the three tries of an item are its own."""
 
 
 def _errors(base: type[DarkroomError]) -> Iterator[type[DarkroomError]]:
@@ -42,6 +35,16 @@ def retry_policy() -> ExceptionRetryPolicy:
             if not issubclass(error, ItemError)
         ]
     )
+
+
+DAG_DEFAULTS: dict[str, Any] = {
+    "render_template_as_native_obj": True,
+    "default_args": {
+        "retries": RETRIES,
+        "retry_delay": timedelta(seconds=5),
+        "retry_policy": retry_policy(),
+    },
+}
 
 
 def start_params() -> dict[str, Param]:

@@ -8,7 +8,6 @@ from airflow.sdk.definitions.xcom_arg import XComArg
 
 from darkroom.flows import STAGES, Flow
 from darkroom.orchestration import tasks
-from darkroom.orchestration.defaults import CHUNK_RETRIES, retry_policy
 
 
 def run_flow(flow: Flow, chunk_ids: XComArg) -> Any:
@@ -25,9 +24,6 @@ def run_flow(flow: Flow, chunk_ids: XComArg) -> Any:
             stage = STAGES[name]
             ran = tasks.run_stage.override(
                 task_id=stage.name,
-                retries=CHUNK_RETRIES,
-                retry_delay=timedelta(seconds=5),
-                retry_policy=retry_policy(),
                 execution_timeout=timedelta(seconds=stage.chunk_timeout_s),
                 map_index_template="{{ chunk_name }}",
                 weight_rule="absolute",
