@@ -3,6 +3,7 @@
 A root is a local folder (a path or `file://`) or a URL of an object store (`s3://bucket/prefix`).
 """
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ def read_input(uri: str, roots: Sequence[str]) -> bytes:
     except IsADirectoryError as error:
         raise InvalidImage(f"image {uri} is not a regular file") from error
     except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            raise InvalidItem(f"image {uri} can't be looked up: {error.strerror}") from error
         raise StoreUnavailable(f"can't read {uri}: {error}") from error
     if len(data) > MAX_INPUT_BYTES:
         raise InvalidImage(f"image {uri} is larger than {MAX_INPUT_BYTES >> 20} MB")

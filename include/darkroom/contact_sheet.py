@@ -1,0 +1,136 @@
+"""A look at a batch: a page with thumbnails, and the same as one picture.
+
+Both lie beside the manifest and need nothing else: pictures are inlined, texts are escaped, and the page
+loads nothing. Large batches are sampled evenly.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Iterator, Sequence
+
+from PIL import Image
+
+from darkroom.batches import Batch
+from darkroom.generations import rows
+from darkroom.records import Result, Status
+from darkroom.sheet_page import PAGE
+from darkroom.sheet_picture import THUMBNAIL_PX, Tile, draw
+from darkroom.summary import Summary
+
+MAX_TILES = 96
+
+
+def render(batch: Batch, summary: Summary) -> dict[str, str]:
+    """Write `contact_sheet.html` and `contact_sheet.png` into the generation; name to absolute URI.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    tiles = list(_tiles(batch, summary))
+    files = {
+        "contact_sheet.html": page(summary, tiles).encode(),
+        "contact_sheet.png": draw(summary, tiles),
+    }
+    uris = {}
+    for name, data in files.items():
+        path = batch.manifest_path(summary.generation, name)
+        batch.store.create(path, data)
+        uris[name] = batch.store.uri(path)
+    return uris
+
+
+def sample(n_rows: int, n_tiles: int = MAX_TILES) -> list[int]:
+    """Positions of at most `n_tiles` rows, evenly spread, the first and the last among them."""
+    if n_rows <= n_tiles:
+        return list(range(n_rows))
+    return [position * (n_rows - 1) // (n_tiles - 1) for position in range(n_tiles)]
+
+
+def page(summary: Summary, tiles: Sequence[Tile]) -> str:
+    """The page, as self-contained HTML."""
+    shown = "" if len(tiles) == summary.items else f"{len(tiles)} of them, evenly spread, are shown."
+    counts = {status: getattr(summary, status.value) for status in _FINAL}
+    buttons = "".join(
+        f'<button data-show="{status}" class="{status}">{_label(status)} <b>{count}</b></button>'
+        for status, count in counts.items()
+        if count
+    )
+    return PAGE.substitute(
+        title=html.escape(f"{summary.batch_id} · contact sheet"),
+        batch_id=html.escape(summary.batch_id),
+        about=html.escape(f"Flow {summary.flow}, manifest {summary.generation}: {summary}. {shown}".strip()),
+        items=summary.items,
+        buttons=buttons,
+        tiles="\n".join(_figure(tile) for tile in tiles),
+    )
+
+
+_FINAL = (Status.COMPLETED, Status.REJECTED, Status.FAILED, Status.TIMED_OUT)
+
+
+def _label(status: Status) -> str:
+    return status.value.replace("_", " ")
+
+
+def _figure(tile: Tile) -> str:
+    name = html.escape(tile.custom_id)
+    caption, note = html.escape(tile.caption), html.escape(tile.note)
+    if tile.thumbnail is None:
+        picture = f'<div class="none">{note or "no picture"}</div>'
+    else:
+        picture = f'<img alt="{caption or name}" src="{_data_uri(tile.thumbnail)}">'
+    return (
+        f'<figure class="{tile.status}" data-status="{tile.status}">{picture}<figcaption>'
+        f'<strong title="{name}">{name}</strong><span class="badge">{_label(tile.status)}</span>'
+        f"<em>{note}</em><p>{caption}</p></figcaption></figure>"
+    )
+
+
+def _data_uri(thumbnail: Image.Image) -> str:
+    data = io.BytesIO()
+    thumbnail.save(data, "WEBP", quality=82)
+    return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _tiles(batch: Batch, summary: Summary) -> Iterator[Tile]:
+    positions = set(sample(summary.items))
+    chosen = {position: row for position, row in enumerate(rows(batch, summary)) if position in positions}
+    prompts = _prompts(batch, positions)
+    for position, row in chosen.items():
+        yield Tile(row.custom_id, row.status, prompts.get(position, ""), note_of(row), _thumbnail(batch, row))
+
+
+def note_of(row: Result) -> str:
+    """What there is to say of an item in a line."""
+    if row.error is not None:
+        return row.error.code
+    said = list(row.verdict.reasons) if row.verdict is not None else []
+    if "near_duplicate_of" in row.details:
+        said.append(f"looks like {row.details['near_duplicate_of']}")
+    return ", ".join(said)
+
+
+def _prompts(batch: Batch, positions: set[int]) -> dict[int, str]:
+    """Prompts by position: rows lie in plan order, so the plan's sizes say which chunks to open."""
+    index = batch.planned()
+    prompts: dict[int, str] = {}
+    start = 0
+    for chunk_id, size in zip(index.chunk_ids, index.sizes, strict=True):
+        if positions & set(range(start, start + size)):
+            items = batch.plan_chunk(chunk_id)
+            prompts |= {start + place: item.prompt for place, item in enumerate(items) if item.prompt}
+        start += size
+    return prompts
+
+
+def _thumbnail(batch: Batch, row: Result) -> Image.Image | None:
+    if row.image_uri is None:
+        return None
+    try:
+        data = batch.store.read(batch.store.path(row.image_uri))
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+            return image.convert("RGB")
+    except (FileNotFoundError, ValueError, OSError, SyntaxError, Image.DecompressionBombError):
+        return None  # the sheet only shows; `verify` is what finds a picture that is gone or broken

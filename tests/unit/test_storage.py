@@ -1,0 +1,235 @@
+"""Write-once: of many writers one wins, what is there is whole, and a killed writer leaves nothing."""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from darkroom.errors import BadRequest, StoreUnavailable
+from darkroom.storage import open_store, sha256
+
+WRITERS = 50
+KEYS = [f"race/{n}" for n in range(10)]
+# Not fork: obstore's threads do not survive it. The fork server imports, but uses no store.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["darkroom.storage"])
+
+S3_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": "us-east-1",
+    "AWS_ALLOW_HTTP": "true",
+}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(tmp_path.as_uri())
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    """An S3 server of its own, and a bucket called `bucket`, by environment variables only."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    log = (tmp_path_factory.mktemp("moto") / "log").open("wb")
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: server.poll() is not None or answers(endpoint), 30)
+        assert server.poll() is None, log.name
+        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/bucket", method="PUT"))
+        environment = {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint}
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            open_store.cache_clear()
+            yield environment
+        open_store.cache_clear()
+    finally:
+        server.kill()
+        server.wait()
+
+
+def answers(endpoint):
+    try:
+        urllib.request.urlopen(f"{endpoint}/moto-api/", timeout=1)
+    except OSError:
+        return False
+    return True
+
+
+def wait_for(condition, deadline_s):
+    until = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.001)
+
+
+def content(writer, key):
+    """Different for each writer, long enough to tear."""
+    return hashlib.sha256(f"{writer} {key}".encode()).digest() * 4096
+
+
+def write(url, environment, writer, start, won):
+    os.environ.update(environment)
+    store = open_store(url)
+    start.wait(60)
+    won.put((writer, [key for key in KEYS if store.create(key, content(writer, key))]))
+
+
+def race(url, writers, environment=None):
+    """Let processes race for all keys; the winners per key."""
+    start, won = processes.Barrier(writers), processes.Queue()
+    racing = [
+        processes.Process(target=write, args=(url, environment or {}, writer, start, won), daemon=True)
+        for writer in range(writers)
+    ]
+    for process in racing:
+        process.start()
+    winners = {key: [] for key in KEYS}
+    for _ in racing:
+        writer, keys = won.get(timeout=60)
+        for key in keys:
+            winners[key].append(writer)
+    for process in racing:
+        process.join(10)
+    return winners
+
+
+def assert_one_whole_object_each(store, winners):
+    for key, writers in winners.items():
+        assert len(writers) == 1, f"{key} was won by {writers}"
+        assert store.read(key) == content(writers[0], key)
+    assert sorted(store.list("race")) == sorted(KEYS)
+
+
+def test_of_fifty_racing_processes_one_wins_each_key(store, tmp_path):
+    assert_one_whole_object_each(store, race(store.url, WRITERS))
+    assert sorted(path.name for path in (tmp_path / "race").iterdir()) == sorted(k[5:] for k in KEYS)
+
+
+def test_of_racing_processes_on_s3_one_wins_each_key(s3):
+    url = "s3://bucket/some/prefix"
+    assert_one_whole_object_each(open_store(url), race(url, 12, s3))
+
+
+def test_a_writer_killed_in_the_middle_leaves_nothing_or_all(store, tmp_path):
+    size = 200_000_000
+    code = (
+        "import sys; from darkroom.storage import open_store; store = open_store(sys.argv[1]);"
+        f"data = bytes({size}); print('go', flush=True); store.create(sys.argv[2], data)"
+    )
+    environment = {**os.environ, "PYTHONPATH": "include"}
+    for attempt in range(10):
+        key = f"big/{attempt}"
+        with subprocess.Popen(
+            [sys.executable, "-c", code, store.url, key], stdout=subprocess.PIPE, env=environment
+        ) as writer:
+            writer.stdout.readline()
+            wait_for(lambda: writer.poll() is not None or any_bytes(tmp_path / "big"), 60)
+            writer.send_signal(signal.SIGKILL)
+        if not store.exists(key):
+            break
+        assert store.size(key) == size
+        (tmp_path / key).unlink()
+    else:
+        pytest.fail("no writer was killed in time")
+    assert any_bytes(tmp_path / "big"), "the killed writer left no temporary file: this test tests nothing"
+    assert list(store.list("big")) == list(store.list("")) == []
+    with pytest.raises(FileNotFoundError):
+        store.read(key)
+    assert store.create(key, b"whole")
+    assert store.read(key) == b"whole"
+    assert list(store.list("big")) == [key]
+
+
+def any_bytes(folder):
+    return folder.exists() and any(path.stat().st_size for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_a_store_says_the_same_wherever_it_lies(kind, request, tmp_path):
+    if kind == "s3":
+        request.getfixturevalue("s3")
+    store = open_store("s3://bucket/other" if kind == "s3" else tmp_path.as_uri())
+    assert not store.exists("a/b.json")
+    assert list(store.list("a")) == []
+    for missing in (store.read, store.size):
+        with pytest.raises(FileNotFoundError, match=r"a/b.json"):
+            missing("a/b.json")
+    assert store.create_json("a/b.json", {"ü": 1})
+    assert not store.create("a/b.json", b"second")
+    assert store.read_json("a/b.json") == {"ü": 1}
+    assert store.exists("a/b.json")
+    assert store.size("a/b.json") == len(store.read("a/b.json"))
+    assert store.create("a/empty", b"")
+    assert store.create("ab/c", b"1")
+    assert sorted(store.list("a")) == ["a/b.json", "a/empty"]
+    assert store.path(store.uri("a/b.json")) == "a/b.json"
+    assert store.uri("a/b.json").endswith(("/other/a/b.json", f"{tmp_path.name}/a/b.json"))
+    with pytest.raises(ValueError, match="is not under"):
+        store.path("file:///elsewhere/a/b.json")
+    with pytest.raises(ValueError, match=r"\.\."):
+        store.read("a/../../secret")
+
+
+def test_two_prefixes_of_a_bucket_do_not_see_each_other(s3):
+    one, two = open_store("s3://bucket/one"), open_store("s3://bucket/two")
+    assert one.create("x", b"1")
+    assert two.create("x", b"2")
+    assert (one.read("x"), list(two.list(""))) == (b"1", ["x"])
+
+
+def test_a_store_that_is_away_is_told_as_such(monkeypatch):
+    for name, value in {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}.items():
+        monkeypatch.setenv(name, value)
+    open_store.cache_clear()
+    store = open_store("s3://away/x")
+    monkeypatch.undo()
+    open_store.cache_clear()
+    for call in (lambda: store.create("a", b""), lambda: store.read("a"), lambda: store.exists("a")):
+        with pytest.raises(StoreUnavailable):
+            call()
+
+
+def test_a_folder_in_the_way_is_no_object(store, tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with pytest.raises((FileNotFoundError, StoreUnavailable)):
+        store.read("a/b")
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "ftp://host/x"])
+def test_a_url_that_names_no_store_is_a_bad_request(url):
+    with pytest.raises(BadRequest, match="store"):
+        open_store(url)
+
+
+def test_a_forked_child_is_refused_instead_of_hanging(tmp_path):
+    code = (
+        "import os, sys; from darkroom.storage import open_store; store = open_store(sys.argv[1])\n"
+        "store.create('a', b'1')\n"
+        "if os.fork() == 0:\n"
+        "    try: store.create('b', b'2')\n"
+        "    except RuntimeError: os._exit(7)\n"
+        "    os._exit(8)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": "include"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code, tmp_path.as_uri()], env=environment, timeout=30, check=False
+    )
+    assert ended.returncode == 7
+
+
+def test_sha256_is_hex():
+    assert sha256(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
