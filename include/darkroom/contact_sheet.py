@@ -9,7 +9,7 @@ import html
 import io
 from collections.abc import Iterator, Sequence
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from darkroom.batches import Batch
 from darkroom.generations import rows
@@ -130,7 +130,7 @@ def _thumbnail(batch: Batch, row: Result) -> Image.Image | None:
     try:
         data = batch.store.read(batch.store.path(row.image_uri))
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-            return image.convert("RGB")
+            # Small pictures are enlarged: those of the demo model have 64 pixels.
+            return ImageOps.contain(image.convert("RGB"), (THUMBNAIL_PX, THUMBNAIL_PX))
     except (FileNotFoundError, ValueError, OSError, SyntaxError, Image.DecompressionBombError):
         return None  # the sheet only shows; `verify` is what finds a picture that is gone or broken

@@ -34,7 +34,7 @@ class Tile:
     note: str
     """Why it was not accepted, or that it looks like another."""
     thumbnail: Image.Image | None
-    """RGB, at most `THUMBNAIL_PX` wide and high; None: there is no picture, or none that can be read."""
+    """RGB, `THUMBNAIL_PX` wide or high, and no more; None: there is no picture, or none that can be read."""
 
 
 def draw(summary: Summary, tiles: Sequence[Tile]) -> bytes:
