@@ -1,0 +1,80 @@
+"""`darkroom`: one command for the plant and its batches.
+
+Exit codes: 0 done, 1 the work failed, 2 asked for something that can't be done, 130 interrupted.
+"""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from darkroom.errors import BadRequest, DarkroomError
+
+FAILED, BAD_USAGE = 1, 2
+
+COMMANDS = {
+    "demo": "demo:demo",
+    "up": "stack:up",
+    "down": "stack:down",
+    "status": "stack:status",
+    "logs": "stack:logs",
+    "env": "stack:env",
+    "submit": "batches:submit",
+    "watch": "batches:watch_batch",
+    "verify": "batches:verify",
+}
+"""Each command's function below `darkroom.commands`."""
+
+
+class _Commands(TyperGroup):
+    """Imports a command's module only when it is called: `status` shall not wait for pyarrow."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name].partition(":")
+        one = typer.Typer(add_completion=False)
+        one.command(cmd_name)(getattr(import_module(f"darkroom.commands.{module}"), function))
+        return typer.main.get_command(one)
+
+
+app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback(no_args_is_help=True)
+def darkroom() -> None:
+    """Run image models over a fleet of machines, on Apache Airflow.
+
+    For example:
+
+      darkroom demo                                            the whole plant and three small batches
+
+      darkroom up; darkroom status; darkroom logs scheduler -f
+
+      darkroom submit examples/prompts.jsonl --flow A_C --wait
+    """
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; every error that was meant is one message and an exit code."""
+    try:
+        app(arguments)  # exits by itself: 0, 2 for a wrong command line, 130 for Ctrl-C
+    except BadRequest as error:
+        return _tell(error, BAD_USAGE)
+    except DarkroomError as error:
+        return _tell(error, FAILED)
+    return 0
+
+
+def _tell(error: DarkroomError, code: int) -> int:
+    print(f"darkroom: {error}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What `darkroom` can do: one module per noun, assembled in `cli.py`."""

@@ -1,0 +1,132 @@
+"""`darkroom up | down | status | logs | env`: the plant on one machine."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from darkroom import stack
+from darkroom.errors import BadRequest
+from darkroom.stack.credentials import ADMIN, write_env_file
+from darkroom.stack.home import Home
+
+console = Console()
+_HEALTHY = 0
+_NOT_HEALTHY = 1
+
+
+def up() -> None:
+    """Start the plant and wait until every part of it works.
+
+    PostgreSQL, Valkey, Airflow, a worker and a resident model server per GPU and stage; all on loopback,
+    everything below .darkroom/ (or $DARKROOM_HOME). What runs already is left alone. Ctrl-C ends it all.
+
+    For example:
+
+      darkroom up
+
+      DARKROOM_HOME=/tmp/second darkroom up      (a second plant beside the first, on other ports)
+    """
+    # A service manager's TERM is to leave as little behind as Ctrl-C does.
+    signal.signal(signal.SIGTERM, _interrupt)
+    for warning in stack.up():
+        Console(stderr=True).print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
+    console.print(
+        f"Airflow UI  {stack.api_url()}\nuser        {ADMIN}\npassword    {stack.admin_password()}",
+        highlight=False,
+    )
+
+
+def down() -> None:
+    """Stop the plant: running chunks end at an item boundary and go on after the next start.
+
+    Also ends what a crash left behind. The data stay.
+    """
+    if not stack.down():
+        console.print("nothing was running")
+
+
+def status(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on standard output.")
+    ] = False,
+) -> None:
+    """Show each part's state, process, memory, and what it waits for.
+
+    Exit code 0 when every part is healthy, else 1.
+
+    For example:
+
+      darkroom status
+
+      darkroom status --json | jq '.parts[] | select(.state != "healthy")'
+    """
+    parts = stack.status()
+    healthy = all(part.state == "healthy" for part in parts)
+    if as_json:
+        typer.echo(json.dumps({"healthy": healthy, "parts": [asdict(part) for part in parts]}, indent=1))
+    else:
+        table = Table("part", "state", "pid", "memory", "up", "waits for")
+        for part in parts:
+            memory = f"{part.memory_bytes / 2**20:.0f} MB" if part.memory_bytes else ""
+            uptime = f"{part.uptime_s} s" if part.uptime_s else ""
+            waits = ", ".join(part.waits_for)
+            table.add_row(part.name, part.state, str(part.pid or ""), memory, uptime, waits)
+        total = sum(part.memory_bytes for part in parts) / 2**20
+        table.add_row("[bold]all[/]", "healthy" if healthy else "not healthy", "", f"{total:.0f} MB", "", "")
+        console.print(table)
+    raise typer.Exit(_HEALTHY if healthy else _NOT_HEALTHY)
+
+
+def logs(
+    part: Annotated[str, typer.Argument(help="A part, as `darkroom status` names it.")] = "",
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as the log grows.")] = False,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 50,
+) -> None:
+    """Show the end of a part's log, or of all of them.
+
+    For example:
+
+      darkroom logs scheduler -n 200
+
+      darkroom logs worker-generate-1 -f
+    """
+    home = Home.current()
+    known = sorted(path.stem for path in home.logs.glob("*.log"))
+    if part and part not in known:
+        raise BadRequest(f"no log of {part!r}; there are: {', '.join(known) or 'none yet'}")
+    paths = [str(home.log(name)) for name in ([part] if part else known)]
+    if not paths:
+        raise BadRequest(f"no logs below {home.logs} yet; `darkroom up` starts the plant")
+    # By name, so that it goes on when the log is rotated.
+    command = ["tail", "-n", str(lines), *(["-F"] if follow else []), *paths]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603
+
+
+def env(
+    path: Annotated[Path, typer.Option(help="Where to write it.")] = Path(".env"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write freshly generated secrets for containers into .env, readable by you only.
+
+    For example:
+
+      darkroom env && docker compose up
+    """
+    write_env_file(path, force=force)
+    console.print(f"wrote {path}")
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (up, down, status, logs, env)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

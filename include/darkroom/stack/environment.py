@@ -1,0 +1,71 @@
+"""What each process of the stack finds in its environment, and what it must not find there."""
+
+import os
+import sys
+from pathlib import Path
+
+from darkroom.settings import REPOSITORY
+from darkroom.stack.airflow_settings import environ
+from darkroom.stack.layout import BROKER, PROGRESS, RESULTS, Stack
+
+MARK = "DARKROOM_STACK_OF"
+"""In every process of a stack, with its state folder: that is how leftovers of a crash are found.
+
+Not `DARKROOM_HOME`: a shell that exports it is none of ours to end.
+"""
+_NOT_INHERITED = ("AIRFLOW", "SUPERVISOR_", "PYTHONPATH", "CELERY_", MARK)
+
+
+def base(stack: Stack) -> dict[str, str]:
+    """For all: the caller's environment with our paths, without secrets of the stack."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)}
+    return inherited | {
+        "AIRFLOW_HOME": str(stack.home.airflow),
+        "DARKROOM_HOME": str(stack.home.path),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        # Airflow puts the DAG bundle, config/ and plugins/ on sys.path, not include/.
+        "PYTHONPATH": str(REPOSITORY / "include"),
+        "PYTHONUNBUFFERED": "1",
+        # A proxy must not catch the loopback.
+        "NO_PROXY": _no_proxy("NO_PROXY"),
+        "no_proxy": _no_proxy("no_proxy"),
+        # Process titles must not overwrite the environment that MARK is read from.
+        "SPT_NOENV": "1",
+    }
+
+
+def worker(stack: Stack) -> dict[str, str]:
+    """For Celery workers: the broker and the execution API, neither database nor signing keys."""
+    values = _values(stack)
+    return {
+        **environ("laptop", values, with_secrets=False),
+        "DARKROOM_REDIS_URL": stack.redis_url(PROGRESS),
+    }
+
+
+def airflow(stack: Stack) -> dict[str, str]:
+    """For Airflow's own processes."""
+    return {
+        **environ("laptop", _values(stack), with_secrets=True),
+        "DARKROOM_REDIS_URL": stack.redis_url(PROGRESS),
+    }
+
+
+def _values(stack: Stack) -> dict[str, str]:
+    secrets = stack.credentials
+    return {
+        "repository": str(REPOSITORY),
+        "airflow_home": str(stack.home.airflow),
+        "api_url": stack.api_url,
+        "api_port": str(stack.ports["api"]),
+        "postgres_url": stack.postgres_url,
+        "broker_url": stack.redis_url(BROKER),
+        "result_backend": stack.redis_url(RESULTS),
+        "fernet_key": secrets.fernet_key,
+        "jwt_secret": secrets.jwt_secret,
+        "api_secret_key": secrets.api_secret_key,
+    }
+
+
+def _no_proxy(variable: str) -> str:
+    return ",".join(filter(None, [os.environ.get(variable, ""), "127.0.0.1", "localhost"]))

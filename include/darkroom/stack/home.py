@@ -1,0 +1,132 @@
+"""The state folder of one embedded stack: where everything lies, who may read it, who may change it."""
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darkroom.errors import StackError
+from darkroom.settings import settings
+
+_LONGEST_SOCKET_PATH = 90
+"""Unix sockets allow 107 bytes, and supervisor appends a pid to the path while it binds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths below `DARKROOM_HOME`."""
+
+    path: Path
+
+    @classmethod
+    def current(cls) -> "Home":
+        """The folder that this process's settings name."""
+        return cls(settings().home.expanduser().absolute())
+
+    @property
+    def airflow(self) -> Path:
+        """`AIRFLOW_HOME`: task logs, the user's password file."""
+        return self.path / "airflow"
+
+    @property
+    def logs(self) -> Path:
+        """One log per part."""
+        return self.path / "logs"
+
+    @property
+    def valkey(self) -> Path:
+        """Valkey's configuration and append-only file."""
+        return self.path / "valkey"
+
+    @property
+    def secrets_file(self) -> Path:
+        """The generated secrets, readable by the owner only."""
+        return self.path / "secrets.json"
+
+    @property
+    def supervisor_conf(self) -> Path:
+        """Generated, with the secrets in it; readable by the owner only."""
+        return self.path / "run" / "supervisor.conf"
+
+    @property
+    def supervisor_pid(self) -> Path:
+        """Written by supervisord."""
+        return self.path / "run" / "supervisord.pid"
+
+    def create(self) -> None:
+        """Make the folders. All but the top are private; PostgreSQL's user must pass through the top."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.chmod(0o711)
+        for folder in (self.airflow, self.logs, self.valkey, self.path / "run"):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o700)
+
+    def log(self, name: str) -> Path:
+        """The log of one part."""
+        return self.logs / f"{name}.log"
+
+    def socket(self) -> Path:
+        """Supervisor's socket: below `run/`, or in a private folder where that path is too long."""
+        usual = self.path / "run" / "supervisor.sock"
+        if len(os.fsencode(usual)) <= _LONGEST_SOCKET_PATH:
+            return usual
+        kept = self.read_state().get("socket_folder")
+        if not kept or not _is_private(Path(kept)):
+            kept = tempfile.mkdtemp(prefix="darkroom-")
+        folder = Path(kept)
+        self.update_state(socket_folder=str(folder))
+        return folder / "supervisor.sock"
+
+    def read_state(self) -> dict[str, Any]:
+        """What earlier starts chose and must be kept: ports, folders. Empty when it can't be read."""
+        try:
+            state = json.loads((self.path / "state.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return state if isinstance(state, dict) else {}
+
+    def update_state(self, **changes: Any) -> None:
+        """Change some keys of the state, atomically."""
+        write_private(self.path / "state.json", json.dumps(self.read_state() | changes, indent=1))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other `up` and `down` on this folder out; the lock ends with the process.
+
+        Raises:
+            StackError: another one is at work.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise StackError(
+                    f"another `darkroom up` or `down` (pid {file.read().strip()}) is at work on {self.path}"
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # created with mode 0600
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    Path(name).replace(path)
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return folder.is_dir() and found.st_uid == os.geteuid() and found.st_mode & 0o077 == 0

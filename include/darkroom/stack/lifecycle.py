@@ -1,0 +1,168 @@
+"""Bring a stack up, take it down, and clean up after whatever stopped it otherwise."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+
+from darkroom.errors import StackError
+from darkroom.settings import settings
+from darkroom.stack import environment, valkey
+from darkroom.stack.credentials import ADMIN, Credentials
+from darkroom.stack.home import Home, write_private
+from darkroom.stack.launch import Launch, Report, Step
+from darkroom.stack.layout import Stack
+from darkroom.stack.leftovers import end_leftovers
+from darkroom.stack.parts import Part, parts
+from darkroom.stack.ports import choose_ports, usual_ports
+from darkroom.stack.postgres import Postgres
+from darkroom.stack.ready import make_pools, warm_up
+from darkroom.stack.schema import migrate
+from darkroom.stack.supervisor import Supervisor, fingerprint, render
+
+_DRAIN_NOTE = "written by `darkroom down`\n"
+_SLACK_S = 5.0
+
+
+def bring_up(home: Home, report: Report) -> list[str]:
+    """Start what does not run yet and wait until all of it works.
+
+    Returns:
+        Warnings for the user.
+
+    Raises:
+        StackError: a part failed. What this call started is stopped again.
+    """
+    home.create()
+    with home.locked():
+        supervisor = Supervisor(home)
+        fresh = not supervisor.is_running()
+        try:
+            warnings = _prepare(home, supervisor) if fresh else _changes(home)
+            stack = Stack.load(home)
+            postgres = Postgres.place(home)
+            Launch(home, supervisor, parts(stack), _steps(stack, postgres, fresh), report).run()
+            make_pools(stack)
+            return warnings + warm_up(stack)
+        except BaseException:
+            if fresh:
+                _take_down(home, report)
+            raise
+
+
+def take_down(home: Home, report: Report) -> bool:
+    """Stop everything, also what a crash left behind.
+
+    Returns:
+        Whether there was anything to stop.
+    """
+    if not home.path.exists():
+        return False
+    home.create()
+    with home.locked():
+        return _take_down(home, report)
+
+
+def _prepare(home: Home, supervisor: Supervisor) -> list[str]:
+    ended = end_leftovers(home)
+    _forget_drain()
+    Credentials.load_or_create(home.secrets_file)
+    usual = usual_ports()
+    ports = choose_ports(usual, home.read_state().get("ports", {}))
+    home.update_state(ports=ports)
+    stack = Stack.load(home)
+    valkey.write_conf(stack)
+    write_private(
+        home.airflow / "passwords.json", json.dumps({ADMIN: stack.credentials.admin_password}) + "\n"
+    )
+    # Without it each process would write a default one, with keys of its own.
+    write_private(home.airflow / "airflow.cfg", "# Set by the environment: see docs/settings.md.\n")
+    for stale in (home.path / "run").glob("*.pid"):
+        stale.unlink()
+    conf, env = _configuration(stack)
+    home.update_state(fingerprint=fingerprint(conf, env))
+    supervisor.start(conf, env)
+    return [f"ended {ended} leftover processes of a stack that was not stopped"] if ended else []
+
+
+def _configuration(stack: Stack) -> tuple[str, dict[str, str]]:
+    env = environment.base(stack) | {environment.MARK: str(stack.home.path)}
+    return render(stack.home, parts(stack).values()), env
+
+
+def _changes(home: Home) -> list[str]:
+    conf, env = _configuration(Stack.load(home))
+    if fingerprint(conf, env) == home.read_state().get("fingerprint"):
+        return []
+    return ["the running stack was started with other settings; `darkroom down` first to apply the new ones"]
+
+
+def _steps(stack: Stack, postgres: Postgres, fresh: bool) -> dict[str, Step]:
+    def create() -> bool:
+        if fresh:
+            postgres.create(stack.credentials.postgres_password)
+        return True
+
+    steps = (
+        Step("cluster", (), create, "creating the database cluster"),
+        Step("schema", ("postgres",), lambda: migrate(stack, postgres), "migrating"),
+    )
+    return {step.name: step for step in steps}
+
+
+def _take_down(home: Home, report: Report) -> bool:
+    supervisor = Supervisor(home)
+    found = supervisor.is_running()
+    if found:
+        marker = settings().drain_marker
+        if not marker.exists():
+            # Running chunks stop at their next item boundary instead of being killed later.
+            marker.write_text(_DRAIN_NOTE)
+        listed = parts(Stack.load(home))
+        for wave in stop_order(listed):
+            _stop(supervisor, [listed[name] for name in wave], report)
+        supervisor.shut_down(_SLACK_S)
+    found = end_leftovers(home) > 0 or found
+    _forget_drain()
+    for stale in (home.socket(), home.supervisor_pid):
+        stale.unlink(missing_ok=True)
+    return found
+
+
+def stop_order(listed: Mapping[str, Part]) -> list[list[str]]:
+    """Waves of parts: each stops when nothing that needs or uses it is left."""
+    left, waves = dict(listed), []
+    while left:
+        wanted = {name for part in left.values() for name in (*part.needs, *part.uses)}
+        # The database has no process to need, only its schema does.
+        wanted |= {"postgres"} if "schema" in wanted else set()
+        wave = [name for name in left if name not in wanted]
+        waves.append(wave)
+        for name in wave:
+            del left[name]
+    return waves
+
+
+def _stop(supervisor: Supervisor, wave: Iterable[Part], report: Report) -> None:
+    known = supervisor.processes()
+    waiting = {part.name: part for part in wave if part.name in known}
+    until = time.monotonic() + max((part.stop_wait_s for part in waiting.values()), default=0) + _SLACK_S
+    for name in waiting:
+        if known[name].state in ("STARTING", "RUNNING", "BACKOFF"):
+            report(name, "stopping")
+            supervisor.stop_part(name)
+    while waiting:
+        processes = supervisor.processes()
+        for name in [n for n in waiting if processes[n].state in ("STOPPED", "EXITED", "FATAL")]:
+            if known[name].state != "STOPPED":
+                report(name, "stopped")
+            del waiting[name]
+        if waiting and time.monotonic() > until:
+            raise StackError(f"does not stop: {', '.join(waiting)}")
+        time.sleep(0.1)
+
+
+def _forget_drain() -> None:
+    marker = settings().drain_marker
+    # One that somebody else wrote stays: this host was drained on purpose.
+    if marker.exists() and marker.read_text() == _DRAIN_NOTE:
+        marker.unlink()

@@ -1,0 +1,66 @@
+"""The last steps of a start: pools from the stage table, every DAG file parsed."""
+
+import time
+from typing import Any
+
+import httpx
+
+from darkroom.errors import StackError
+from darkroom.flows import STAGES
+from darkroom.settings import REPOSITORY
+from darkroom.stack.credentials import ADMIN
+from darkroom.stack.layout import Stack
+
+_PARSED_S = 60.0
+
+
+def make_pools(stack: Stack) -> None:
+    """A pool per stage with a slot per lane, so that the broker holds only what can start at once."""
+    with _session(stack) as api:
+        for stage in STAGES.values():
+            pool = {"name": stage.pool, "slots": stage.lanes, "description": stage.summary}
+            answer = api.post("/pools", json=pool)
+            if answer.status_code == httpx.codes.CONFLICT:
+                answer = api.patch(
+                    f"/pools/{stage.pool}", json=pool | {"pool": stage.pool, "include_deferred": False}
+                )
+            if answer.is_error:
+                raise StackError(f"pool {stage.pool}: Airflow answered {answer.status_code} {answer.text}")
+
+
+def warm_up(stack: Stack) -> list[str]:
+    """Wait until every DAG file is parsed, so that the first run starts at once.
+
+    Returns:
+        What is wrong with DAG files, one line each: no reason to stop the plant.
+    """
+    wanted = {path.stem for path in (REPOSITORY / "dags").glob("*.py") if not path.stem.startswith("_")}
+    until = time.monotonic() + _PARSED_S
+    with _session(stack) as api:
+        while True:
+            missing = wanted - {dag["dag_id"] for dag in _get(api, "/dags")["dags"]}
+            errors = _get(api, "/importErrors")["import_errors"]
+            broken = [f"{error['filename']}: {error['stack_trace'].strip()[-300:]}" for error in errors]
+            if not missing or broken:
+                return broken
+            if time.monotonic() > until:
+                return [f"not parsed after {_PARSED_S:.0f} s: {', '.join(sorted(missing))}"]
+            time.sleep(0.3)
+
+
+def _session(stack: Stack) -> httpx.Client:
+    body = {"username": ADMIN, "password": stack.credentials.admin_password}
+    try:
+        answer = httpx.post(f"{stack.api_url}/auth/token", json=body, timeout=30, trust_env=False)
+        token = answer.raise_for_status().json()["access_token"]
+    except httpx.HTTPError as error:
+        raise StackError(f"can't log in to Airflow at {stack.api_url}: {error}") from error
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.Client(base_url=f"{stack.api_url}/api/v2", headers=headers, timeout=30, trust_env=False)
+
+
+def _get(api: httpx.Client, path: str) -> Any:
+    answer = api.get(path, params={"limit": 100})
+    if answer.is_error:
+        raise StackError(f"Airflow answered {answer.status_code} to {path}: {answer.text[:300]}")
+    return answer.json()
