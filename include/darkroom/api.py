@@ -51,6 +51,14 @@ class AirflowApi:
         """The params a run was started with."""
         return dict(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["conf"])
 
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Have all tasks of a run run again."""
+        self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json={"dry_run": False})
+
+    def fail(self, dag_id: str, run_id: str) -> None:
+        """End a run: its tasks are stopped and it counts as failed."""
+        self._call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+
     def wait(self, dag_id: str, run_id: str, timeout_s: float) -> str:
         """The final state of a run.
 

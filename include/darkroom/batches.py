@@ -4,7 +4,8 @@
     batches/{batch_id}/plan/params.json                      written first
     batches/{batch_id}/plan/chunk-00042.parquet
     batches/{batch_id}/plan/index.json                       written last: the plan is committed
-    batches/{batch_id}/plan/chunk-r1-00000.parquet, index-r1.json         the same for respin round 1
+    batches/{batch_id}/plan/chunk-r1.parquet                 respin round 1 as a whole, then the same for it:
+    batches/{batch_id}/plan/chunk-r1-00000.parquet, index-r1.json
     batches/{batch_id}/rejects.jsonl
     batches/{batch_id}/parts/{stage}/chunk-00042.parquet
     batches/{batch_id}/manifests/0001/...

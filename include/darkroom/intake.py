@@ -41,10 +41,17 @@ def plan_batch(batch: Batch, params: dict[str, Any], settings: Settings) -> Inde
     return index
 
 
-def plan_round(batch: Batch) -> Index:
-    """Plan the round after the last committed one, from what C rejected and what is undone."""
-    items = leftovers(batch)
-    return _commit(batch, batch.last_round() + 1, batch.params(), iter(items), len(items), rejects=0)
+def plan_round(batch: Batch, number: int) -> Index:
+    """Plan round `number` from what C rejected and what is undone; planned already, it is returned as it is.
+
+    The round as a whole is fixed before it is cut, so a try that was killed in between is finished the same.
+    """
+    index = batch.index(number)
+    if index is None:
+        batch.save_plan_chunk(f"r{number}", leftovers(batch))
+        items = batch.plan_chunk(f"r{number}")
+        index = _commit(batch, number, batch.params(), iter(items), len(items), rejects=0)
+    return index
 
 
 def _request(batch: Batch, params: dict[str, Any]) -> BatchRequest:

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 from airflow.utils.state import DagRunState
+from tests.servers import model_servers
 
 from darkroom.batches import Batch
 from darkroom.manifest import current, verify
 from darkroom.settings import REPOSITORY, settings
 from darkroom.storage import open_store
-from tests.servers import model_servers
 
 
 @pytest.fixture(scope="module", autouse=True)

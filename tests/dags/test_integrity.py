@@ -144,7 +144,8 @@ import json, sys
 from darkroom.orchestration.dag_docs import load_dags
 from darkroom.settings import REPOSITORY
 load_dags(REPOSITORY / "dags")
-print("LOADED", json.dumps([m for m in ("torch", "onnxruntime", "pyarrow", "numpy", "PIL") if m in sys.modules]))
+heavy = ("torch", "onnxruntime", "pyarrow", "numpy", "PIL")
+print("LOADED", json.dumps([module for module in heavy if module in sys.modules]))
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     line = next(line for line in out.splitlines() if line.startswith("LOADED"))

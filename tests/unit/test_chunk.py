@@ -43,7 +43,7 @@ class MisbehavingServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self):
+    def do_POST(self):  # noqa: PLR0911 - a table of behaviours
         header, _ = wire.unpack(self.rfile.read(int(self.headers["Content-Length"])))
         if self.server.down:
             return self.drop()

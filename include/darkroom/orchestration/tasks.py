@@ -11,6 +11,7 @@ from darkroom.records import batch_id_for
 
 if TYPE_CHECKING:
     from darkroom.batches import Batch
+    from darkroom.manifest import Summary
 
 STOPPED_RETRY_S = 15
 """How soon a chunk that was asked to stop is offered again."""
@@ -83,6 +84,10 @@ def collect() -> str | None:
     from darkroom.manifest import collect as write_manifest
     from darkroom.manifest import leftovers as left
 
+    first_task = "take_round" if _round() else "plan"
+    if get_current_context()["ti"].xcom_pull(task_ids=first_task) is None:
+        # An earlier run's manifest of the same batch must not make this one look done.
+        raise AirflowFailException(f"this run has no plan; see the log of `{first_task}`")
     batch = _batch()
     write_manifest(batch)
     if left(batch):
@@ -96,7 +101,7 @@ def leftovers() -> dict[str, Any]:
     from darkroom.intake import plan_round
 
     batch = _batch()
-    index = plan_round(batch)
+    index = plan_round(batch, _round() + 1)
     run_id = f"{batch.batch_id}__round{index.round}"
     priority = get_current_context()["params"]["priority"]
     conf = {"batch_id": batch.batch_id, "round": index.round, "priority": priority}
@@ -104,24 +109,32 @@ def leftovers() -> dict[str, Any]:
 
 
 @task(trigger_rule="none_failed_min_one_success")
-def deliver() -> dict[str, str]:
+def deliver() -> list[str]:
     """Draw the contact sheet of the current manifest and say where everything is."""
     from darkroom.contact_sheet import render
-    from darkroom.manifest import current
 
     batch = _batch()
-    summary = current(batch)
-    return render(batch, summary)
+    summary = _summary(batch)
+    render(batch, summary)
+    return summary.places()
 
 
 @task
 def verdict() -> str:
     """Fail the run when too many items failed; everything is written and delivered by now."""
-    from darkroom.manifest import current
-
     batch = _batch()
-    summary, allowed = current(batch), batch.request().max_failed_ratio
+    summary, allowed = _summary(batch), batch.request().max_failed_ratio
     said = f"batch {batch.batch_id}: {summary}"
     if summary.failed_ratio > allowed:
         raise AirflowFailException(f"{said}. That is more than max_failed_ratio {allowed:.1%} allows.")
     return said
+
+
+def _summary(batch: "Batch") -> "Summary":
+    from darkroom.errors import NotPlanned
+    from darkroom.manifest import current
+
+    summary = current(batch)
+    if summary is None:
+        raise NotPlanned(f"batch {batch.batch_id} has no manifest; clear its task `collect`")
+    return summary
