@@ -103,7 +103,8 @@ class AirflowApi:
                 answer = self._http.request(method, path, **arguments)
         except httpx.TransportError as error:
             raise ApiError(
-                f"Airflow's API at {self.url} does not answer ({error}); see: darkroom status"
+                f"Airflow's API at {self.url} does not answer ({error}); is the plant up? "
+                "See: darkroom status"
             ) from error
         if answer.is_client_error:
             raise BadRequest(f"Airflow refused: {_detail(answer)}")

@@ -1,14 +1,14 @@
 """`darkroom submit | watch | verify`: start batches, look at them, check them."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from darkroom.manifest import Summary, VerifyReport, current
-from darkroom.manifest import verify as verify_batch
 from rich.console import Console
+from rich.progress import Progress as Bar
 
 from darkroom import stack
 from darkroom.api import AirflowApi
@@ -16,7 +16,10 @@ from darkroom.batches import Batch
 from darkroom.commands.watching import DAG_ID, Watched, watch
 from darkroom.errors import BadRequest, DarkroomError
 from darkroom.flows import FLOWS
+from darkroom.manifest import Summary, VerifyReport, current
+from darkroom.manifest import verify as verify_batch
 from darkroom.progress import Progress
+from darkroom.records import batch_id_for
 from darkroom.settings import settings
 from darkroom.sources import open_source
 from darkroom.storage import open_store
@@ -58,6 +61,8 @@ def submit(
     """
     if flow not in FLOWS:
         raise BadRequest(f"--flow {flow!r}: choose one of {', '.join(FLOWS)}")
+    if Path(source).exists():  # as seen from here; the plant looks from its own folder
+        source = str(Path(source).resolve())
     open_source(source, settings().source_roots)
     started = start(source, flow, batch, {
         "options": _json_object(options), "respins": respins,
@@ -88,7 +93,9 @@ def verify(batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_
 
     Exit code 0: the manifest is complete and true; 1: it is not, and what is wrong is listed.
     """
-    report = verified(batch)
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
+        row = bar.add_task("rows", total=None)
+        report = verified(batch, lambda done, total: bar.update(row, completed=done, total=total))
     if as_json:
         print(report.model_dump_json())
     else:
@@ -101,8 +108,7 @@ def verify(batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_
 
 def start(source: str, flow: str, batch: str | None, params: dict[str, Any]) -> Watched:
     """Trigger `image_flow`; the run's id is the batch's name, so the same name starts one run."""
-    stem = Path(source).stem or "batch"
-    batch_id = batch or f"{stem}-{flow}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    batch_id = batch or batch_id_for(None, f"{Path(source).stem}-{flow}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     conf = {"flow": flow, "source": source, "batch_id": batch_id, **params}
     return Watched(batch_id, api().trigger(DAG_ID, batch_id, conf), flow)
 
@@ -123,9 +129,9 @@ def summary_of(batch_id: str) -> Summary | None:
     return current(_batch(batch_id))
 
 
-def verified(batch_id: str) -> VerifyReport:
+def verified(batch_id: str, on_progress: Callable[[int, int], None] | None = None) -> VerifyReport:
     """The batch's manifest held against its plan and its files."""
-    return verify_batch(_batch(batch_id))
+    return verify_batch(_batch(batch_id), on_progress)
 
 
 def _batch(batch_id: str) -> Batch:
@@ -133,7 +139,11 @@ def _batch(batch_id: str) -> Batch:
 
 
 def _finish(watched: list[Watched], as_json: bool) -> None:
-    states = follow(watched)
+    try:
+        states = follow(watched)
+    except KeyboardInterrupt:
+        console.print(f"\nThe batch goes on; see: darkroom watch {watched[0].batch_id}")
+        raise
     failed = [batch_id for batch_id, state in states.items() if state != "success"]
     for batch_id, state in states.items():
         summary = summary_of(batch_id)
@@ -144,7 +154,10 @@ def _finish(watched: list[Watched], as_json: bool) -> None:
                 )
             )
         else:
-            console.print(f"{batch_id}: {state}. {summary or 'no manifest; see the log of the failed task'}")
+            console.print(
+                f"{batch_id}: {state}. {summary or 'no manifest; see the log of the failed task'}",
+                soft_wrap=True,
+            )
     if failed:
         raise WorkFailed(f"failed: {', '.join(failed)}; the Airflow UI shows which task and why")
 

@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime
 
+from rich import box
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -30,7 +31,9 @@ def demo() -> None:
         console.print("\nStopping everything …")
         stack.down()
         raise
-    table = Table("batch", "state", "items", "completed", "rejected", "failed", "bad lines", "verified")
+    table = Table(box=box.SIMPLE)
+    for heading in ("batch", "state", "items", "done", "rejected", "failed", "bad lines", "verified"):
+        table.add_column(heading, no_wrap=True)
     wrong = []
     for batch_id, state in states.items():
         summary, report = summary_of(batch_id), verified(batch_id)

@@ -71,7 +71,7 @@ def watch(
                     if state in FINAL_STATES:
                         states[batch.batch_id] = state
                     if not console.is_terminal and time.monotonic() - told > PLAIN_EVERY_S:
-                        console.print(f"{batch.batch_id}: {state}; {plain(batch.flow, seen)}")
+                        console.print(f"{batch.batch_id}: {state}; {plain(batch.flow, seen)}", soft_wrap=True)
             if len(states) == len(watched):
                 return states
             if time.monotonic() - told > PLAIN_EVERY_S:

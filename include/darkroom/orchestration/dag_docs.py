@@ -31,7 +31,7 @@ def page(dags: dict[str, Any]) -> str:
 
 def _section(dag: Any) -> str:
     params = [
-        f"| `{name}` | {_type(param.schema)} | `{param.value!r}` | {param.description or ''} |"
+        f"| `{name}` | {_type(param.schema)} | `{param.value!r}` | {_meaning(param)} |"
         for name, param in ((name, dag.params.get_param(name)) for name in dag.params)
     ]
     tasks = [
@@ -43,6 +43,11 @@ def _section(dag: Any) -> str:
         [f"## {runbook}", "", "| param | type | default | what it is |", "|---|---|---|---|", *params, "",
          "| task | queue | pool | after |", "|---|---|---|---|", *tasks, ""]
     )  # fmt: skip
+
+
+def _meaning(param: Any) -> str:
+    text = param.description or param.schema.get("description_md", "")
+    return str(text).replace("|", "\\|").replace("\n- ", "<br>• ").replace("\n", " ")
 
 
 def _type(schema: dict[str, Any]) -> str:

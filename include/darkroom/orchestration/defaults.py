@@ -1,5 +1,6 @@
 """What all DAGs share: the start form, limits, retries."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -47,6 +48,18 @@ DAG_DEFAULTS: dict[str, Any] = {
 }
 
 
+def _options_help() -> str:
+    """Every option with its limits, default and meaning, as a Markdown list."""
+    # Bold, not code: the form's line height is too small for the frames it draws around code.
+    lines = ['For example **{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}**. There are:']
+    for stage, options in OPTIONS.items():
+        for name, field in options.model_json_schema()["properties"].items():
+            limits = f"{field['minimum']} to {field['maximum']}, " if "minimum" in field else ""
+            default = json.dumps(field["default"])
+            lines.append(f"- **{stage}.{name}** ({limits}default {default}): {field['description']}")
+    return "\n".join(lines)
+
+
 def start_params() -> dict[str, Param]:
     """The start contract: one JSON Schema for the form, the REST API, the command and the schedule."""
     return {
@@ -56,7 +69,8 @@ def start_params() -> dict[str, Param]:
             title="Flow",
             enum=list(FLOWS),
             values_display={flow.name: f"{flow.name}: {flow.summary}" for flow in FLOWS.values()},
-            description="Which stages the items go through.",
+            description="A generates from a prompt, B enhances an uploaded picture, C inspects; "
+            "A_C is A, then C.",
         ),
         "source": Param(
             "examples/prompts.jsonl",
@@ -83,7 +97,7 @@ def start_params() -> dict[str, Param]:
             properties={stage: options.model_json_schema() for stage, options in OPTIONS.items()},
             additionalProperties=False,
             examples=[{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}],
-            description='For example `{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}`.',
+            description_md=_options_help(),
         ),
         "max_failed_ratio": Param(
             0.05,
