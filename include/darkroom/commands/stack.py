@@ -17,6 +17,8 @@ from darkroom import stack
 from darkroom.errors import BadRequest
 from darkroom.stack.credentials import ADMIN, write_env_file
 from darkroom.stack.home import Home
+from darkroom.stack.leftovers import find_leftovers
+from darkroom.stack.lifecycle import remove_state
 
 console = Console()
 _HEALTHY = 0
@@ -45,13 +47,19 @@ def up() -> None:
     )
 
 
-def down() -> None:
+def down(
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Then remove the state folder: data, pictures, logs, secrets.")
+    ] = False,
+) -> None:
     """Stop the plant: running chunks end at an item boundary and go on after the next start.
 
-    Also ends what a crash left behind. The data stay.
+    Also ends what a crash left behind. Without --purge the data stay.
     """
     if not stack.down():
         console.print("nothing was running")
+    if purge:
+        remove_state(Home.current())
 
 
 def status(
@@ -70,6 +78,9 @@ def status(
       darkroom status --json | jq '.parts[] | select(.state != "healthy")'
     """
     parts = stack.status()
+    if not stack.is_running() and (left := find_leftovers(Home.current())):
+        note = f"{len(left)} processes of a crashed stack are left; `darkroom up` or `down` ends them"
+        Console(stderr=True).print(f"[yellow]warning:[/] {note}", soft_wrap=True)
     healthy = all(part.state == "healthy" for part in parts)
     if as_json:
         typer.echo(json.dumps({"healthy": healthy, "parts": [asdict(part) for part in parts]}, indent=1))

@@ -39,6 +39,8 @@ def worker(stack: Stack) -> dict[str, str]:
     values = _values(stack)
     return {
         **environ("laptop", values, with_secrets=False),
+        # Airflow wants some database to record the command line in; by default it would create a file.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://",
         "DARKROOM_REDIS_URL": stack.redis_url(PROGRESS),
     }
 

@@ -1,24 +1,34 @@
-"""How one sees that a part works: by using it, never by looking for its process or its port."""
+"""How one sees that a part works: by using it, never by looking for its process or its port.
 
+The probes are called again and again while a slow machine starts, so each is cheap when the answer is no.
+"""
+
+import json
+import time
 from datetime import datetime
 from threading import Lock
 from typing import Any
+from urllib.request import ProxyHandler, build_opener
 
-import httpx
-
+from darkroom.flows import STAGES
 from darkroom.stack.layout import BROKER, Stack
+from darkroom.stack.ports import answers
 
 _TIMEOUT_S = 5.0
-_IMPORTING = Lock()
-"""Celery replaces itself in `sys.modules`, so two threads must not import it at once."""
+_CANARY_S = 20.0
+_PING_S = 1.5
+_FRESH_S = 1.0
+
+_http = build_opener(ProxyHandler({}))
+"""No proxy for the loopback; and no TLS context, which costs more than all the rest of a probe."""
 
 
 def airflow_health(stack: Stack) -> dict[str, Any]:
     """What the api-server says of itself and of the others; empty when it does not answer."""
     try:
-        answer = httpx.get(f"{stack.api_url}/api/v2/monitor/health", timeout=_TIMEOUT_S, trust_env=False)
-        body = answer.raise_for_status().json()
-    except (httpx.HTTPError, ValueError):
+        with _http.open(f"{stack.api_url}/api/v2/monitor/health", timeout=_TIMEOUT_S) as answer:
+            body = json.load(answer)
+    except (OSError, ValueError):
         return {}
     return body if isinstance(body, dict) else {}
 
@@ -38,21 +48,41 @@ def airflow_beats(stack: Stack, part: str, started: float) -> bool:
     return found.get("status") == "healthy" and datetime.fromisoformat(beat).timestamp() > started
 
 
-def worker_answers(stack: Stack, host: str) -> bool:
-    """Whether a Celery worker answers a ping."""
-    with _IMPORTING:  # half a second that other commands don't need
-        from celery import Celery  # type: ignore[import-untyped]  # noqa: PLC0415
+class WorkerPing:
+    """Asks all Celery workers at once who is there; the answer serves every probe for a second."""
 
-    with Celery(broker=stack.redis_url(BROKER), set_as_current=False) as app:
-        try:
-            return bool(app.control.inspect(destination=[host], timeout=2, limit=1).ping())
-        except (OSError, app.connection_for_read().connection_errors):
-            return False
+    def __init__(self, stack: Stack) -> None:
+        """Ask over the stack's broker."""
+        self._stack = stack
+        self._lock = Lock()
+        self._asked = 0.0
+        self._there: set[str] = set()
+
+    def answers(self, host: str) -> bool:
+        """Whether the worker of that name answers."""
+        with self._lock:
+            if time.monotonic() - self._asked > _FRESH_S and answers(self._stack.ports["valkey"]):
+                self._there = self._ask()
+                self._asked = time.monotonic()
+            return host in self._there
+
+    def _ask(self) -> set[str]:
+        from celery import Celery  # type: ignore[import-untyped]  # noqa: PLC0415  (half a second)
+
+        workers = 1 + sum(stage.servers for stage in STAGES.values())
+        with Celery(broker=self._stack.redis_url(BROKER), set_as_current=False) as app:
+            try:
+                replies = app.control.ping(timeout=_PING_S, limit=workers)
+            except (OSError, app.connection_for_read().connection_errors):
+                return set()
+        return {host for reply in replies for host in reply}
 
 
-def server_answers(url: str, deadline_s: float) -> bool:
+def server_answers(port: int, url: str, deadline_s: float) -> bool:
     """Whether a model server answers a canary inference."""
     from darkroom.serving.client import StageClient  # noqa: PLC0415
 
+    if not answers(port):
+        return False
     with StageClient(url, deadline_s) as client:
-        return client.healthy(min(deadline_s, 20))
+        return client.healthy(min(deadline_s, _CANARY_S))

@@ -70,7 +70,7 @@ class Launch:
             self._mark_done(step.name, "done")
 
     def _advance_part(self, part: Part, process: Process, pool: ThreadPoolExecutor) -> None:
-        if not self._may_begin(part.name, part.needs, "starting"):
+        if not self._may_begin(part.name, part.needs, "checking" if process.is_up else "starting"):
             return
         if process.state in ("STOPPED", "EXITED", "FATAL") and part.name not in self._starts:
             self.supervisor.start_part(part.name)

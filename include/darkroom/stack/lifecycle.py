@@ -1,6 +1,7 @@
 """Bring a stack up, take it down, and clean up after whatever stopped it otherwise."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 
@@ -62,6 +63,24 @@ def take_down(home: Home, report: Report) -> bool:
         return _take_down(home, report)
 
 
+def remove_state(home: Home) -> None:
+    """Remove the state folder of a stack that is down, and what lies outside of it.
+
+    Raises:
+        StackError: it is not a state folder, or not down.
+    """
+    if not home.path.exists():
+        return
+    if not home.secrets_file.exists():
+        raise StackError(f"{home.path} does not look like a state folder of ours: nothing was removed")
+    with home.locked():
+        if Supervisor(home).is_running():
+            raise StackError("the stack is running; `darkroom down` first")
+        Postgres.place(home).remove_outside()
+        shutil.rmtree(home.socket().parent, ignore_errors=True)
+        shutil.rmtree(home.path)
+
+
 def _prepare(home: Home, supervisor: Supervisor) -> list[str]:
     ended = end_leftovers(home)
     _forget_drain()
@@ -103,8 +122,8 @@ def _steps(stack: Stack, postgres: Postgres, fresh: bool) -> dict[str, Step]:
         return True
 
     steps = (
-        Step("cluster", (), create, "creating the database cluster"),
-        Step("schema", ("postgres",), lambda: migrate(stack, postgres), "migrating"),
+        Step("cluster", (), create, "preparing" if fresh else "checking"),
+        Step("schema", ("postgres",), lambda: migrate(stack, postgres), "checking"),
     )
     return {step.name: step for step in steps}
 

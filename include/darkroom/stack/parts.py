@@ -43,10 +43,11 @@ class Part:
 
 def parts(stack: Stack) -> dict[str, Part]:
     """All parts of the stack, by name, in the order in which they are shown."""
-    listed = [*_engines(stack), *_airflow(stack), _default_worker(stack)]
+    ping = health.WorkerPing(stack)
+    listed = [*_engines(stack), *_airflow(stack), _default_worker(stack, ping)]
     for stage in STAGES.values():
         for number in range(1, stage.servers + 1):
-            listed += _server_with_worker(stack, stage, f"{stage.name}-{number}")
+            listed += _server_with_worker(stack, stage, f"{stage.name}-{number}", ping)
     return {part.name: part for part in listed}
 
 
@@ -73,29 +74,30 @@ def _engines(stack: Stack) -> list[Part]:
 def _airflow(stack: Stack) -> list[Part]:
     env = environment.airflow(stack)
 
-    def part(name: str, *options: str, needs: tuple[str, ...], key: str) -> Part:
+    def part(name: str, *options: str, needs: tuple[str, ...], key: str, stop_wait_s: int = 10) -> Part:
         command = (_PYTHON, "-m", "airflow", name, *options)
         probe = partial(health.airflow_beats, stack, key)
-        return Part(name, command, probe, ("schema", *needs), ("api-server",), env)
+        return Part(name, command, probe, ("schema", *needs), ("api-server",), env, stop_wait_s=stop_wait_s)
 
     api = Part(
         "api-server", (_PYTHON, "-m", "airflow", "api-server"),
         lambda _: health.airflow_answers(stack), ("schema",), ("postgres",), env,
     )  # fmt: skip
+    # The triggerer takes 10 s and more to leave; what it watched, the next one takes up again.
     return [
         api,
         part("scheduler", needs=("valkey",), key="scheduler"),
         part("dag-processor", needs=(), key="dag_processor"),
-        part("triggerer", "--skip-serve-logs", needs=(), key="triggerer"),
+        part("triggerer", "--skip-serve-logs", needs=(), key="triggerer", stop_wait_s=3),
     ]
 
 
-def _default_worker(stack: Stack) -> Part:
+def _default_worker(stack: Stack, ping: health.WorkerPing) -> Part:
     lanes = environment.worker(stack)["AIRFLOW__CELERY__WORKER_CONCURRENCY"]
-    return _worker(stack, "default", DEFAULT_QUEUE, int(lanes), {}, uses=())
+    return _worker(stack, "default", DEFAULT_QUEUE, int(lanes), {}, (), ping)
 
 
-def _server_with_worker(stack: Stack, stage: Stage, name: str) -> list[Part]:
+def _server_with_worker(stack: Stack, stage: Stage, name: str, ping: health.WorkerPing) -> list[Part]:
     server = f"server-{name}"
     urls = json.dumps({stage.name: stack.server_url(name)})
     command = (_PYTHON, "-m", "darkroom.serving.server", "--stage", stage.name)
@@ -103,18 +105,24 @@ def _server_with_worker(stack: Stack, stage: Stage, name: str) -> list[Part]:
         Part(
             server,
             (*command, "--port", str(stack.ports[server])),
-            lambda _: health.server_answers(stack.server_url(name), stage.deadline_s),
+            lambda _: health.server_answers(stack.ports[server], stack.server_url(name), stage.deadline_s),
             environment={"OMP_NUM_THREADS": str(settings().threads)},
             deadline_s=180,
         ),
         _worker(
-            stack, name, stage.queue, stage.lanes_per_server, {"DARKROOM_SERVER_URLS": urls}, uses=(server,)
+            stack, name, stage.queue, stage.lanes_per_server, {"DARKROOM_SERVER_URLS": urls}, (server,), ping
         ),
     ]
 
 
 def _worker(
-    stack: Stack, name: str, queue: str, lanes: int, extra: Mapping[str, str], uses: tuple[str, ...]
+    stack: Stack,
+    name: str,
+    queue: str,
+    lanes: int,
+    extra: Mapping[str, str],
+    uses: tuple[str, ...],
+    ping: health.WorkerPing,
 ) -> Part:
     # A name of its own: several workers on one host must differ, for Celery and in results.
     host = f"{name}@{socket.gethostname()}"
@@ -123,7 +131,7 @@ def _worker(
         f"worker-{name}",
         (_PYTHON, "-m", "airflow", "celery", "worker", *options, "--skip-serve-logs", "--without-gossip",
          "--without-mingle", "--pid", str(stack.home.path / "run" / f"worker-{name}.pid")),
-        lambda _: health.worker_answers(stack, host),
+        lambda _: ping.answers(host),
         needs=("valkey",),
         uses=("api-server", *uses),
         environment={**environment.worker(stack), "DARKROOM_HOST": host, **extra},

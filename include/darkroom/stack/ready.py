@@ -18,12 +18,10 @@ def make_pools(stack: Stack) -> None:
     """A pool per stage with a slot per lane, so that the broker holds only what can start at once."""
     with _session(stack) as api:
         for stage in STAGES.values():
-            pool = {"name": stage.pool, "slots": stage.lanes, "description": stage.summary}
-            answer = api.post("/pools", json=pool)
-            if answer.status_code == httpx.codes.CONFLICT:
-                answer = api.patch(
-                    f"/pools/{stage.pool}", json=pool | {"pool": stage.pool, "include_deferred": False}
-                )
+            pool = {"slots": stage.lanes, "description": stage.summary, "include_deferred": False}
+            answer = api.patch(f"/pools/{stage.pool}", json={"pool": stage.pool, **pool})
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                answer = api.post("/pools", json={"name": stage.pool, **pool})
             if answer.is_error:
                 raise StackError(f"pool {stage.pool}: Airflow answered {answer.status_code} {answer.text}")
 

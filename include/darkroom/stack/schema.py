@@ -22,7 +22,7 @@ def migrate(stack: Stack, postgres: Postgres) -> bool:
         StackError: the migration failed or took too long; with the last lines of its log.
     """
     wanted = version("apache-airflow")
-    if postgres.schema_stamp.exists() and postgres.schema_stamp.read_text() == wanted:
+    if postgres.has_schema(wanted):
         return True
     log = stack.home.log("migrate")
     env = environment.base(stack) | environment.airflow(stack) | {environment.MARK: str(stack.home.path)}

@@ -121,7 +121,7 @@ def render(home: Home, parts: Iterable[Part]) -> str:
     sections: dict[str, dict[str, object]] = {
         "supervisord": {
             "logfile": home.log("supervisord"), "logfile_maxbytes": "10MB", "logfile_backups": 1,
-            "pidfile": home.supervisor_pid, "umask": "022", "identifier": "darkroom",
+            "pidfile": home.supervisor_pid, "umask": "077", "identifier": "darkroom",
         },
         "unix_http_server": {"file": home.socket(), "chmod": "0700"},
         "supervisorctl": {"serverurl": f"unix://{home.socket()}"},
@@ -154,7 +154,8 @@ def _program(home: Home, part: Part) -> dict[str, object]:
         "stopwaitsecs": part.stop_wait_s,
         "killasgroup": "true",
         "redirect_stderr": "true",
-        "stdout_logfile": home.log(part.name),
+        # Expanded twice, so a `%` must be doubled once more than elsewhere.
+        "stdout_logfile": str(home.log(part.name)).replace("%", "%%"),
         "stdout_logfile_maxbytes": "10MB",
         "stdout_logfile_backups": 2,
     }

@@ -1,0 +1,55 @@
+# Every action is one verb; CI calls the same ones (.ci/run).
+SHELL := bash
+BIN := .venv/bin
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev up down status logs demo test lint format lock docs clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: ## make .venv with the command darkroom; PYTHON=... chooses the interpreter
+	@PYTHON="$(PYTHON)" tools/install requirements.txt
+
+install-dev:
+	@PYTHON="$(PYTHON)" tools/install requirements.txt requirements-dev.txt
+
+up: install ## start the plant and wait until all of it works
+	@$(BIN)/darkroom up
+
+down: ## stop the plant
+	@[ ! -x $(BIN)/darkroom ] || $(BIN)/darkroom down
+
+status: install ## state, process and memory of each part
+	@$(BIN)/darkroom status
+
+logs: install ## the end of the logs; PART=scheduler for one, ARGS=-f to follow
+	@$(BIN)/darkroom logs $(PART) $(ARGS)
+
+demo: install ## the whole plant and three small batches
+	@$(BIN)/darkroom demo
+
+test: install-dev ## all tests; ARGS="tests/unit -k name" for some
+	$(BIN)/pytest $(ARGS)
+
+lint: install-dev ## style, types, who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install-dev ## put the code into its usual form
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lock: install-dev ## compile the requirements anew, with hashes
+	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) requirements-dev.in -o requirements-dev.txt
+
+docs: install ## write the generated pages
+	$(BIN)/python -m darkroom.stack.settings_page > docs/settings.md
+
+clean: ## stop the plant; remove its state (data, pictures, secrets) and all caches
+	@[ ! -x $(BIN)/darkroom ] || $(BIN)/darkroom down --purge
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +

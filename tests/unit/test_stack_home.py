@@ -1,0 +1,94 @@
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from darkroom.errors import BadRequest, StackError
+from darkroom.stack.credentials import Credentials, write_env_file
+from darkroom.stack.home import Home
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def home(tmp_path):
+    home = Home(tmp_path / "home")
+    home.create()
+    return home
+
+
+def test_secrets_are_generated_once_and_private(home):
+    first = Credentials.load_or_create(home.secrets_file)
+    assert Credentials.load_or_create(home.secrets_file) == first
+    assert mode(home.secrets_file) == 0o600
+
+
+def test_a_secret_that_is_new_is_added_to_those_that_are_kept(home):
+    home.secrets_file.write_text('{"postgres_password": "kept"}')
+    credentials = Credentials.load_or_create(home.secrets_file)
+    assert credentials.postgres_password == "kept"
+    assert Credentials.load_or_create(home.secrets_file) == credentials
+
+
+def test_secrets_don_t_show_in_a_traceback():
+    credentials = Credentials()
+    assert credentials.postgres_password not in repr(credentials)
+
+
+def test_all_folders_but_the_top_are_private(home):
+    assert mode(home.path) == 0o711
+    assert all(mode(folder) == 0o700 for folder in home.path.iterdir() if folder.is_dir())
+
+
+def test_the_env_file_is_private_and_not_overwritten(tmp_path):
+    path = tmp_path / ".env"
+    write_env_file(path)
+    first = path.read_text()
+    assert mode(path) == 0o600
+    assert {line.partition("=")[0] for line in first.splitlines()} == {
+        "POSTGRES_PASSWORD", "VALKEY_PASSWORD", "AIRFLOW__CORE__FERNET_KEY",
+        "AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__API__SECRET_KEY", "ADMIN_PASSWORD",
+    }  # fmt: skip
+    with pytest.raises(BadRequest, match="--force"):
+        write_env_file(path)
+    write_env_file(path, force=True)
+    assert path.read_text() != first
+
+
+def test_a_long_path_gets_a_short_private_socket_and_keeps_it(tmp_path):
+    home = Home(tmp_path / ("x" * 100))
+    home.create()
+    socket = home.socket()
+    assert len(os.fsencode(socket)) <= 90
+    assert mode(socket.parent) == 0o700
+    assert home.socket() == socket
+    socket.parent.rmdir()
+
+
+def test_a_state_that_is_no_json_counts_as_none(home):
+    (home.path / "state.json").write_text("{torn")
+    assert home.read_state() == {}
+    home.update_state(ports={"api": 1})
+    assert home.read_state() == {"ports": {"api": 1}}
+
+
+def test_only_one_process_holds_the_lock_and_it_ends_with_the_process(home):
+    hold = f"""
+from darkroom.stack.home import Home, Path
+with Home(Path({str(home.path)!r})).locked():
+    print("held", flush=True)
+    input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StackError, match=f"pid {holder.pid}"), home.locked():
+            pass
+        holder.kill()
+    with home.locked():
+        pass
