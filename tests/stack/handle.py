@@ -1,0 +1,100 @@
+"""A stack as its user sees it: the command `darkroom`, and what breaks it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from darkroom.settings import REPOSITORY
+from darkroom.stack.home import Home
+from darkroom.stack.layout import Stack
+
+OVERRIDES = {
+    "scheduler.task_instance_heartbeat_timeout": 15,
+    "scheduler.task_instance_heartbeat_timeout_detection_interval": 3,
+    "scheduler.orphaned_tasks_check_interval": 10,
+}
+
+
+@dataclass
+class StackUnderTest:
+    """What a user does with a stack, and what breaks it."""
+
+    home: Home
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What makes a process work with this stack: its folder, short time-outs, a root to write to."""
+        roots = [str(REPOSITORY / "examples"), str(self.home.path.parent / "inputs")]
+        return {
+            "DARKROOM_HOME": str(self.home.path),
+            "DARKROOM_SOURCE_ROOTS": json.dumps(roots),
+            "DARKROOM_AIRFLOW_OVERRIDES": json.dumps(OVERRIDES),
+        }
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of the command `darkroom`."""
+        return os.environ | self.variables
+
+    @property
+    def addresses(self) -> Stack:
+        """Ports, URLs, passwords."""
+        return Stack.load(self.home)
+
+    def darkroom(self, *arguments: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
+        """Run the command."""
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            env=self.env,
+            text=True,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def status(self) -> dict[str, dict]:
+        """Each part's line of `darkroom status`."""
+        shown = json.loads(self.darkroom("status", "--json").stdout)
+        return {part["name"]: part for part in shown["parts"]}
+
+    def unhealthy(self) -> list[str]:
+        """Parts that don't work."""
+        return [name for name, part in self.status().items() if part["state"] != "healthy"]
+
+    def wait_healthy(self, timeout_s: float) -> None:
+        """Return when every part works."""
+        until = time.monotonic() + timeout_s
+        while found := self.unhealthy():
+            assert time.monotonic() < until, f"still not healthy after {timeout_s} s: {found}"
+            time.sleep(0.5)
+
+    def kill(self, part: str) -> int:
+        """`kill -9` the main process of a part; its pid."""
+        pid = self.status()[part]["pid"]
+        psutil.Process(pid).kill()
+        return pid
+
+
+COMMAND = [sys.executable, "-m", "darkroom.cli"]
+
+
+def new_stack() -> StackUnderTest:
+    """A stack that was never started. Not below pytest's folders: they are closed to PostgreSQL's user."""
+    folder = Path(tempfile.mkdtemp(prefix="darkroom-test-"))
+    folder.chmod(0o711)
+    return StackUnderTest(Home(folder / "home"))
+
+
+def remove(stack: StackUnderTest) -> None:
+    """Stop a stack and remove all its traces."""
+    stopped = stack.darkroom("down", "--purge")
+    shutil.rmtree(stack.home.path.parent, ignore_errors=True)
+    assert stopped.returncode == 0, stopped.stderr
