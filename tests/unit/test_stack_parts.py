@@ -18,7 +18,9 @@ from darkroom.stack.supervisor import fingerprint, render
 
 
 @pytest.fixture
-def stack(tmp_path):
+def stack(tmp_path, monkeypatch):
+    # Such a long path makes a folder for the socket, which should go with the test's own.
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     home = Home(tmp_path / "a home % with 100 odd 'signs'")
     home.create()
     return Stack(home, Credentials(), usual_ports())
