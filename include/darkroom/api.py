@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from darkroom.errors import BadRequest, DarkroomError
 from darkroom.records import batch_id_for
 
+RIDE_OUT_S = 90
+"""Who watches a run is not sent away because the api-server or PostgreSQL restarts."""
 FINAL_STATES = ("success", "failed")
 
 
@@ -32,7 +35,7 @@ class AirflowApi:
     _http: httpx.Client = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._http = httpx.Client(base_url=self.url, timeout=30)
+        self._http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> str:
         """Start a run. A run id that is taken is refused, so a repeated call starts one run.
@@ -43,8 +46,12 @@ class AirflowApi:
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
         return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
+    @retry(
+        retry=retry_if_exception_type(ApiError), stop=stop_after_delay(RIDE_OUT_S),
+        wait=wait_exponential(0.2, max=2), reraise=True,
+    )  # fmt: skip
     def run_state(self, dag_id: str, run_id: str) -> str:
-        """State of a run: queued, running, success or failed."""
+        """State of a run: queued, running, success or failed. Rides out a restart of the API or its database."""
         return str(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def run_conf(self, dag_id: str, run_id: str) -> dict[str, Any]:
@@ -106,6 +113,8 @@ class AirflowApi:
                 f"Airflow's API at {self.url} does not answer ({error}); is the plant up? "
                 "See: darkroom status"
             ) from error
+        if answer.status_code == httpx.codes.CONFLICT:
+            raise BadRequest(f"exists already: {arguments.get('json', {}).get('dag_run_id', path)}")
         if answer.is_client_error:
             raise BadRequest(f"Airflow refused: {_detail(answer)}")
         if answer.is_error:

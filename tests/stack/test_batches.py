@@ -9,6 +9,7 @@ from darkroom.commands.batches import api
 from darkroom.errors import BadRequest
 from darkroom.manifest import rows
 from darkroom.records import Status
+from darkroom.settings import REPOSITORY
 
 RED = "a large red circle on a white background"
 
@@ -39,7 +40,7 @@ def test_what_c_rejects_goes_round_again_with_a_new_seed_and_makes_a_new_generat
     text = "\n".join(json.dumps(line) for line in lines)
     batch, summary = finished(started("A_C", source("rejected.jsonl", text), respins=2))
     assert (summary.generation, summary.completed, summary.rejected) == (3, 1, 1)
-    odd = next(row for row in rows(batch) if row.custom_id == "odd")
+    odd = next(row for row in rows(batch, summary) if row.custom_id == "odd")
     assert odd.status is Status.REJECTED
     assert odd.attempts == 6  # two stages, three rounds
     seeds = {item.seed for number in range(3) for chunk in batch.planned(number).chunk_ids
@@ -74,10 +75,10 @@ def test_hostile_pictures_fail_alone_with_a_code(stack):
     folder = source("hostile/empty.png", b"")
     source("hostile/picture.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>")
     source("hostile/svg.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>")
-    source("hostile/truncated.jpg", (stack.repository / "examples/photos/cat.jpg").read_bytes()[:2000])
-    source("hostile/good.jpg", (stack.repository / "examples/photos/cat.jpg").read_bytes())
-    batch, _ = finished(started("B_C", str(folder.parent), max_failed_ratio=1))
-    found = {row.custom_id: (row.status, row.error and row.error.code) for row in rows(batch)}
+    source("hostile/truncated.jpg", (REPOSITORY / "examples/photos/cat.jpg").read_bytes()[:2000])
+    source("hostile/good.jpg", (REPOSITORY / "examples/photos/cat.jpg").read_bytes())
+    batch, summary = finished(started("B_C", str(folder.parent), max_failed_ratio=1))
+    found = {row.custom_id: (row.status, row.error and row.error.code) for row in rows(batch, summary)}
     assert found["good.jpg"][0] is Status.COMPLETED
     for name in ("empty.png", "svg.png", "truncated.jpg"):
         assert found[name] == (Status.FAILED, "invalid_image"), name
@@ -113,7 +114,7 @@ def test_the_same_run_id_twice_starts_one_run(stack):
     conf = {"flow": "A", "source": source("one.jsonl", json.dumps({"custom_id": "a", "prompt": RED}))}
     conf["source"] = str(conf["source"])
     api().trigger("image_flow", "only-once", conf)
-    with pytest.raises(BadRequest, match="already exists"):
+    with pytest.raises(BadRequest, match="exists already: only-once"):
         api().trigger("image_flow", "only-once", conf)
 
 

@@ -19,6 +19,7 @@ ITEMS = 40
 @pytest.fixture
 def running(stack):
     """A batch in the middle of stage A: a chunk has made some of its pictures, and more are to come."""
+    stack.wait_healthy(90)
     lines = [{"custom_id": f"i{n}", "prompt": "a small red star on a blue background"} for n in range(ITEMS)]
     text = "\n".join(json.dumps(line) for line in lines)
     run = started("A_C", source("slow.jsonl", text), options=SLOW, respins=0)
@@ -42,7 +43,7 @@ def complete(run, **arguments):
     """The batch is done: each item once, none failed."""
     batch, summary = finished(run, **arguments)
     assert (summary.items, summary.completed + summary.rejected) == (ITEMS, ITEMS)
-    ids = Counter(row.custom_id for row in rows(batch))
+    ids = Counter(row.custom_id for row in rows(batch, summary))
     assert set(ids.values()) == {1}
     return batch, summary
 
@@ -97,6 +98,7 @@ def test_a_host_that_drains_puts_its_chunks_back_and_spends_no_try(running):
 
 
 def test_a_plan_killed_half_way_is_finished_the_same(stack):
+    stack.wait_healthy(90)
     lines = (
         json.dumps({"custom_id": f"i{n}", "prompt": "a red circle on a blue background"})
         for n in range(60_000)
