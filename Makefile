@@ -3,7 +3,7 @@ SHELL := bash
 BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up down status logs demo test lint format lock docs clean
+.PHONY: help install install-dev up down status logs demo test lint format lock docs screenshots bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14

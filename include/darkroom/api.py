@@ -51,7 +51,7 @@ class AirflowApi:
         wait=wait_exponential(0.2, max=2), reraise=True,
     )  # fmt: skip
     def run_state(self, dag_id: str, run_id: str) -> str:
-        """State of a run: queued, running, success or failed. Rides out a restart of the API or its database."""
+        """State of a run: queued, running, success or failed; rides out a restart of the API."""
         return str(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def run_conf(self, dag_id: str, run_id: str) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from tests.stack.plant import finished, source, started
 
 from darkroom.commands.batches import api
 from darkroom.errors import BadRequest
 from darkroom.manifest import rows
 from darkroom.records import Status
 from darkroom.settings import REPOSITORY
+from tests.stack.plant import finished, source, started
 
 RED = "a large red circle on a white background"
 

@@ -5,12 +5,12 @@ import json
 from collections import Counter
 
 import pytest
-from tests.stack.plant import back, batch_of, finished, kill_tree, pid_of, source, started, until
 
 from darkroom import stack as plant_of
 from darkroom.commands.batches import api
 from darkroom.commands.watching import DAG_ID
 from darkroom.manifest import rows
+from tests.stack.plant import back, batch_of, finished, kill_tree, pid_of, source, started, until
 
 SLOW = {"generate": {"steps": 40}}
 ITEMS = 40

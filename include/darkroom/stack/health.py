@@ -73,7 +73,7 @@ class WorkerPing:
         with Celery(broker=self._stack.redis_url(BROKER), set_as_current=False) as app:
             try:
                 replies = app.control.ping(timeout=_PING_S, limit=workers)
-            except (OSError, app.connection_for_read().connection_errors):
+            except (OSError, *app.connection_for_read().connection_errors):
                 return set()
         return {host for reply in replies for host in reply}
 
