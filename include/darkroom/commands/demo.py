@@ -24,28 +24,25 @@ def demo() -> None:
     try:
         stack.up()
         stamp = f"{datetime.now(UTC):%m%d-%H%M%S}"
-        # What C rejects is part of the show, so no share of failures fails the demo's runs.
         watched = [start(source, flow, f"demo-{flow}-{stamp}", {}) for flow, source in BATCHES.items()]
         states = follow(watched)
     except KeyboardInterrupt:
         console.print("\nStopping everything …")
         stack.down()
         raise
-    table = Table(box=box.SIMPLE)
-    for heading in ("batch", "state", "items", "done", "rejected", "failed", "bad lines", "verified"):
+    table = Table(box=box.SIMPLE, padding=(0, 1))
+    for heading in ("batch", "items", "done", "rejected", "failed", "bad lines", ""):
         table.add_column(heading, no_wrap=True)
-    wrong = []
-    for batch_id, state in states.items():
-        summary, report = summary_of(batch_id), verified(batch_id)
-        if state != "success" or summary is None or not report.ok:
+    wrong, places = [], []
+    for batch_id in (batch.batch_id for batch in watched):
+        summary = summary_of(batch_id)
+        if states[batch_id] != "success" or summary is None or not verified(batch_id).ok:
             wrong.append(batch_id)
         if summary is not None:
             counts = (summary.items, summary.completed, summary.rejected, summary.failed, summary.rejects)
-            table.add_row(batch_id, state, *map(str, counts), "yes" if report.ok else "NO")
-    console.print(table)
-    for batch_id in states:
-        if summary := summary_of(batch_id):
-            console.print(f"[bold]{batch_id}[/]", *summary.places(), sep="\n  ", soft_wrap=True)
+            table.add_row(batch_id, *map(str, counts), "WRONG" if batch_id in wrong else "verified")
+            places += [f"[bold]{batch_id}[/]", *summary.places()]
+    console.print(table, *places, sep="\n", soft_wrap=True)
     console.print(
         Panel(
             f"Airflow UI     {stack.api_url()}\n"
