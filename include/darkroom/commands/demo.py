@@ -30,7 +30,7 @@ def demo() -> None:
         console.print("\nStopping everything …")
         stack.down()
         raise
-    table = Table(box=box.SIMPLE, padding=(0, 1))
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
     for heading in ("batch", "items", "done", "rejected", "failed", "bad lines", ""):
         table.add_column(heading, no_wrap=True)
     wrong, places = [], []
@@ -42,7 +42,8 @@ def demo() -> None:
             counts = (summary.items, summary.completed, summary.rejected, summary.failed, summary.rejects)
             table.add_row(batch_id, *map(str, counts), "WRONG" if batch_id in wrong else "verified")
             places += [f"[bold]{batch_id}[/]", *summary.places()]
-    console.print(table, *places, sep="\n", soft_wrap=True)
+    console.print(table)
+    console.print(*places, sep="\n", soft_wrap=True)
     console.print(
         Panel(
             f"Airflow UI     {stack.api_url()}\n"
