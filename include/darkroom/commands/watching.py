@@ -47,16 +47,14 @@ def watch(
 ) -> dict[str, str]:
     """Show the batches until all their runs have ended; the runs' final states by batch id."""
     bars = Progress(
-        TextColumn("[bold]{task.fields[batch]:<22}[/] {task.description:<9}"), BarColumn(bar_width=24),
+        TextColumn("{task.description:<12}"), BarColumn(bar_width=16),
         MofNCompleteColumn(), TextColumn("{task.fields[outcome]}"), _Rate(), TimeRemainingColumn(),
         console=console, disable=not console.is_terminal,
     )  # fmt: skip
     rows = {
-        (batch.batch_id, stage): bars.add_task(
-            stage, total=None, batch=batch.batch_id if number == 0 else "", outcome="", start=False
-        )
+        (batch.batch_id, stage): bars.add_task(f"{batch.flow} {stage}", total=None, outcome="", start=False)
         for batch in watched
-        for number, stage in enumerate(FLOWS[batch.flow].stages)
+        for stage in FLOWS[batch.flow].stages
     }
     states: dict[str, str] = {}
     told = 0.0
