@@ -19,7 +19,15 @@ from darkroom.orchestration.respin import respin
 from darkroom.orchestration.tasks import choose_flow, collect, take_round
 
 
-@dag(schedule=None, doc_md=__doc__, params=shard_params(), tags=["darkroom"], **DAG_DEFAULTS)
+# Rounds nest: a waiting parent must never keep its own child from starting.
+@dag(
+    schedule=None,
+    doc_md=__doc__,
+    params=shard_params(),
+    tags=["darkroom"],
+    max_active_runs=10_000,
+    **DAG_DEFAULTS,
+)
 def shard_flow():
     chunk_ids = take_round()
     branch, collected = choose_flow(), collect()

@@ -55,8 +55,8 @@ class AirflowApi:
         return str(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def run_conf(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """The params a run was started with."""
-        return dict(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["conf"])
+        """What a run was started with; params left at their defaults are not in it."""
+        return dict(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["conf"] or {})
 
     def clear(self, dag_id: str, run_id: str) -> None:
         """Have all tasks of a run run again."""

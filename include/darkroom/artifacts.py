@@ -10,6 +10,7 @@ from darkroom.batches import image_path
 from darkroom.errors import StageFailed
 from darkroom.flows import Stage
 from darkroom.records import Status, Verdict
+from darkroom.settings import settings
 from darkroom.stages.base import Output, Request
 from darkroom.storage import Store, sha256
 
@@ -27,8 +28,10 @@ class ArtifactKey:
     def of(cls, stage: Stage, request: Request) -> Self:
         """The key of what `stage` makes of `request`."""
         seed = request.seed if stage.takes == "prompt" else None  # what takes a picture rolls no dice
+        # What stands in for a stage must not pass for it.
+        model = [stage.model, *filter(None, [settings().implementations.get(stage.name)])]
         shaping = [
-            stage.name, stage.model, request.prompt, sha256(request.image), seed,
+            stage.name, model, request.prompt, sha256(request.image), seed,
             request.width, request.height, request.options,
         ]  # fmt: skip
         text = json.dumps(shaping, sort_keys=True, ensure_ascii=False)

@@ -4,9 +4,13 @@ Two clocks, kept apart: an item has three tries, spent only on what may be its o
 time of grace, spent while it is full, restarting or hung. An item never pays for a broken host.
 """
 
+import fcntl
 import logging
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from darkroom.errors import ItemError, ServerBusy, ServerGone, ServerTimeout
 from darkroom.serving.client import StageClient
@@ -25,9 +29,10 @@ class KilledItsServer(ItemError):
 class Attempts:
     """The tries of a lane's items against the lane's server."""
 
-    def __init__(self, client: StageClient, grace_s: float) -> None:
+    def __init__(self, client: StageClient, grace_s: float, alone_lock: Path | None = None) -> None:
         self._client = client
         self._grace_s = grace_s
+        self._alone_lock = alone_lock
 
     def run(self, request: Request, alone: bool) -> tuple[int, Output] | None:
         """Tries spent and the output; None when the server died and `alone` is false.
@@ -36,6 +41,12 @@ class Attempts:
             ItemError: the item failed for good; its attribute `tries` says how many were spent.
             ServerGone, ServerTimeout: the server did not come back within its grace.
         """
+        if not alone:
+            return self._run(request, alone)
+        with self._alone_on_the_server():
+            return self._run(request, alone)
+
+    def _run(self, request: Request, alone: bool) -> tuple[int, Output] | None:
         tries = 0
         while True:
             try:
@@ -54,6 +65,17 @@ class Attempts:
                     return None
                 if tries >= MAX_TRIES:
                     raise _spent(KilledItsServer(f"{tries} times: {error}"), tries) from error
+
+    @contextmanager
+    def _alone_on_the_server(self) -> Iterator[None]:
+        """Two lanes feed a server: while one tries an item alone, the other's suspects wait."""
+        if self._alone_lock is None:
+            yield
+            return
+        self._alone_lock.parent.mkdir(parents=True, exist_ok=True)
+        with self._alone_lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # ends with the process, however it ends
+            yield
 
     def _wait_for_server(self) -> None:
         try:

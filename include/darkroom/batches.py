@@ -195,13 +195,6 @@ class Batch:
         """Commit the plan of a round, after all its chunks."""
         return self._save_record(self.index_path(index.round), index)
 
-    def last_round(self) -> int:
-        """The number of the last committed round; -1 when there is none."""
-        number = 0
-        while self.store.exists(self.index_path(number)):
-            number += 1
-        return number - 1
-
     def rejects(self) -> list[Reject]:
         """The lines of the source that are not items."""
         lines = (self._read(self.rejects_path) or b"").splitlines()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from darkroom.artifacts import Artifact, ArtifactKey
 from darkroom.attempts import Attempts
@@ -43,6 +44,8 @@ class Lane:
     input_roots: Sequence[str]
     grace_s: float
     """How long to wait for a server that is restarting before the chunk gives way."""
+    alone_lock: Path | None = None
+    """Held while an item is tried alone: what else this host's lanes send to the server must wait."""
     should_stop: Callable[[], str | None] = lambda: None
     """Looked at between two batches: a reason to stop, or None."""
 
@@ -108,7 +111,7 @@ class _ChunkRun:
         self.batch, self.stage, self.chunk_id, self.lane = batch, stage, chunk_id, lane
         self.request: BatchRequest = batch.request()
         self.items: list[PlannedItem] = batch.plan_chunk(chunk_id)
-        self.attempts = Attempts(lane.client, lane.grace_s)
+        self.attempts = Attempts(lane.client, lane.grace_s, lane.alone_lock)
 
     def results(self, until: float) -> list[Result]:
         """One result per item that got an outcome by `until` (monotonic seconds), in plan order."""

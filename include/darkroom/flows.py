@@ -105,6 +105,8 @@ FLOWS: dict[str, Flow] = {
     )
 }
 
+DEFAULT_FLOW = "A_C"
+"""What runs when nobody says otherwise."""
 DEFAULT_QUEUE = "default"
 """The queue of light work: plan, collect, deliver."""
 

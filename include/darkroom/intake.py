@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from darkroom.batches import Batch, Index, chunk_id
-from darkroom.errors import BadRequest, InvalidItem, SourceChanged
+from darkroom.errors import BadRequest, InvalidItem, NotPlanned, SourceChanged
 from darkroom.flows import FLOWS
 from darkroom.manifest import leftovers
 from darkroom.planning import Params, chunk_sizes, decide_params, seed_for
@@ -31,12 +31,11 @@ def plan_batch(batch: Batch, params: dict[str, Any], settings: Settings) -> Inde
         SourceChanged: an earlier try began to plan another state of the source.
     """
     request = _request(batch, params)
-    source = open_source(request.source, settings.source_roots)
     if not batch.save_request(request) and batch.request() != request:
         raise BadRequest(f"batch_id {batch.batch_id!r} is taken by a different request; choose another")
     index = batch.index()
-    if index is None:
-        index = _cut(batch, request, source, settings)
+    if index is None:  # else the source may be gone by now, and nothing needs it
+        index = _cut(batch, request, open_source(request.source, settings.source_roots), settings)
     Progress(settings.redis_url.get_secret_value()).plan(batch.batch_id, index.items, index.rejects)
     return index
 
@@ -50,8 +49,11 @@ def plan_round(batch: Batch, number: int) -> Index:
     if index is None:
         batch.save_plan_chunk(f"r{number}", leftovers(batch))
         items = batch.plan_chunk(f"r{number}")
-        index = _commit(batch, number, batch.params(), iter(items), len(items), rejects=0)
-    return index
+        index = _save_chunks(batch, number, batch.params(), iter(items), len(items), rejects=0)
+        if index is None:
+            raise NotPlanned(f"the chunks of round {number} do not hold its items; it was tampered with")
+        batch.save_index(index)
+    return batch.planned(number)
 
 
 def _request(batch: Batch, params: dict[str, Any]) -> BatchRequest:
@@ -72,7 +74,9 @@ def _request(batch: Batch, params: dict[str, Any]) -> BatchRequest:
 
 
 def _cut(batch: Batch, request: BatchRequest, source: Source, settings: Settings) -> Index:
+    """Read the source twice, to count and to cut; what it was is compared before, between and after."""
     flow = FLOWS[request.flow]
+    seen = fingerprint(source)
     rejects: list[Reject] = []
     count = 0
     for line in read(source, flow):
@@ -80,35 +84,41 @@ def _cut(batch: Batch, request: BatchRequest, source: Source, settings: Settings
             rejects.append(line)
         else:
             count += 1
-    seen = fingerprint(source)
     batch.save_params(
         decide_params(seen, request.flow, min_chunk_s=settings.min_chunk_s, max_chunk_s=settings.max_chunk_s)
     )
     params = batch.params()
+    changed = SourceChanged(
+        f"{request.source} changed since batch {batch.batch_id} was begun; start it under a new batch_id"
+    )
     if params.fingerprint != seen:
-        raise SourceChanged(
-            f"{request.source} changed since batch {batch.batch_id} was begun; start it under a new batch_id"
-        )
+        raise changed
     batch.save_rejects(rejects)
     items = (line for line in read(source, flow) if isinstance(line, Item))
     planned = (_planned(batch.batch_id, item) for item in items)
-    return _commit(batch, 0, params, planned, count, len(rejects))
+    index = _save_chunks(batch, 0, params, planned, count, len(rejects))
+    if index is None or fingerprint(source) != seen:
+        raise changed
+    batch.save_index(index)
+    return batch.planned()
 
 
-def _commit(
+def _save_chunks(
     batch: Batch, number: int, params: Params, items: Iterator[PlannedItem], count: int, rejects: int
-) -> Index:
-    """Write the chunks of a round, then its index, which commits them."""
-    sizes = chunk_sizes(count, params.servers, params.k, params.min_items, params.cap_items)
+) -> Index | None:
+    """Write the chunks of a round; its index, or None where they are not what is planned now."""
+    sizes = chunk_sizes(
+        count, params.servers, params.k, min_items=params.min_items, cap_items=params.cap_items
+    )
     chunk_ids = [chunk_id(n, number) for n in range(len(sizes))]
     for name, size in zip(chunk_ids, sizes, strict=True):
-        batch.save_plan_chunk(name, list(islice(items, size)))
-    index = Index(
-        round=number, flow=params.flow, chunk_ids=chunk_ids, sizes=sizes, items=count,
-        rejects=rejects,
-    )  # fmt: skip
-    batch.save_index(index)
-    return batch.planned(number)
+        chunk = list(islice(items, size))
+        written = batch.save_plan_chunk(name, chunk)
+        if len(chunk) != size or (not written and batch.plan_chunk(name) != chunk):
+            return None
+    return Index(
+        round=number, flow=params.flow, chunk_ids=chunk_ids, sizes=sizes, items=count, rejects=rejects
+    )
 
 
 def _planned(batch_id: str, item: Item) -> PlannedItem:

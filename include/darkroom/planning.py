@@ -132,13 +132,6 @@ def seed_for(batch_id: str, custom_id: str, respin: int = 0) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
-def time_left_s(done: int, total: int, elapsed_s: float) -> float | None:
-    """Seconds until `total` items are done, at the mean pace so far; None before the first is."""
-    if done <= 0 or elapsed_s <= 0:
-        return 0.0 if total <= 0 else None
-    return max(0, total - done) * elapsed_s / done
-
-
 def time_budget_s(stage: Stage, n_items: int) -> float:
     """How long a chunk may take before it leaves the rest over.
 

@@ -1,5 +1,6 @@
 """The records that cross a boundary: versioned, validated, the same in JSONL, CSV and Parquet."""
 
+import hashlib
 import re
 from datetime import datetime
 from enum import StrEnum
@@ -19,8 +20,11 @@ Side = Annotated[int, Field(ge=8, le=4096, description="pixels")]
 
 
 def batch_id_for(asked: str | None, run_id: str) -> str:
-    """The batch a run works on: as asked, else made from the run's id."""
-    return asked or re.sub(r"[^A-Za-z0-9._-]+", "-", run_id).strip("-.")[:128]
+    """The batch a run works on: as asked, else made from the run's id, and different for different ids."""
+    if asked:
+        return asked
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id).lstrip("._-")[:119]
+    return name if name == run_id else f"{name or 'run'}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 
 class Status(StrEnum):

@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -12,14 +12,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 class Settings(BaseSettings):
     """Each field is an environment variable: `home` is `DARKROOM_HOME`. Lists are JSON."""
 
-    model_config = SettingsConfigDict(env_prefix="DARKROOM_")
+    model_config = SettingsConfigDict(env_prefix="DARKROOM_", env_ignore_empty=True)
 
     home: Path = REPOSITORY / ".darkroom"
     """State of the embedded stack: data, logs, secrets, and by default the store."""
     store: str = ""
     """URL of the object store: file, s3, gs, az. Default: `file://{home}/store`."""
     source_roots: list[str] = [str(REPOSITORY / "examples"), str(REPOSITORY / "inputs")]
-    """Only sources under these are read."""
+    """Only sources under these are read; relative ones are below the repository."""
     models: Path = REPOSITORY / "models"
     """Where the weights that ship with us lie."""
     threads: int = Field(default=1, ge=1)
@@ -40,6 +40,22 @@ class Settings(BaseSettings):
     """A chunk longer than this is lost too expensively with its host."""
     server_grace_s: float = 90.0
     """How long a chunk waits for a server that is restarting before it gives way."""
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @field_validator("models")
+    @classmethod
+    def _from_the_repository(cls, path: Path) -> Path:
+        return REPOSITORY / path.expanduser()
+
+    @field_validator("source_roots")
+    @classmethod
+    def _roots_from_the_repository(cls, roots: list[str]) -> list[str]:
+        # Processes of the plant have other working folders than a person at the terminal.
+        return [root if "://" in root else str(REPOSITORY / Path(root).expanduser()) for root in roots]
 
     @property
     def store_url(self) -> str:

@@ -7,6 +7,7 @@ from itertools import islice
 
 from darkroom.batches import Batch
 from darkroom.generations import current, rows
+from darkroom.outcomes import digest, snapshot
 from darkroom.records import SCHEMA_VERSION, Record, Result, Status
 from darkroom.storage import sha256
 from darkroom.summary import Summary
@@ -88,6 +89,8 @@ def verify(batch: Batch, on_progress: OnProgress | None = None) -> VerifyReport:
             if on_progress is not None:
                 on_progress(len(seen), summary.items)
     _check_ids(planned, seen, problems)
+    if summary.undone and summary.inputs_sha256 != digest(snapshot(batch)):
+        problems.add(f"{summary.undone} items undone, but there are newer parts: clear the task `collect`")
     for status in ("completed", "rejected", "failed", "timed_out"):
         if statuses[status] != getattr(summary, status):
             problems.add(

@@ -96,6 +96,14 @@ def test_a_run_with_too_many_failures_fails_with_everything_written(dags, inputs
     assert verify(batch).ok
 
 
+def test_a_source_without_a_single_item_fails_the_run(dags, inputs):
+    (inputs / "typo.jsonl").write_text('{"custom_id": "a", "promt": "a red circle"}')
+    dag_run, batch, states = run(dags, flow="A", source=str(inputs / "typo.jsonl"), batch_id="t-typo")
+    assert dag_run.state == DagRunState.FAILED
+    assert states["verdict"] == "failed"
+    assert current(batch).rejects == 1
+
+
 def test_a_run_can_be_repeated_without_harm(dags, inputs):
     conf = {"flow": "A", "source": "examples/prompts.csv", "batch_id": "t-again"}
     _, batch, _ = run(dags, **conf)

@@ -155,7 +155,6 @@ def test_what_is_not_there_is_told(batch):
     assert batch.index() is None
     assert batch.part("generate", "00000") is None
     assert batch.rejects() == []
-    assert batch.last_round() == -1
     for read in (batch.request, batch.params, batch.planned, lambda: batch.plan_chunk("00000")):
         with pytest.raises(NotPlanned):
             read()
@@ -189,9 +188,7 @@ def test_everything_saved_is_read_again_and_the_first_to_save_wins(batch):
     assert not batch.save_index(index)
     assert batch.planned() == index
     assert index.lines == 3
-    assert batch.last_round() == 0
     assert batch.save_index(Index(round=1, flow="A", chunk_ids=[], sizes=[], items=0))
-    assert batch.last_round() == 1
 
     row = Result(custom_id="a", status=Status.COMPLETED, flow="A")
     assert batch.save_part("generate", "00000", [row])

@@ -1,6 +1,7 @@
 """Chunks against a real HTTP server that misbehaves as it is told, item by item."""
 
 import threading
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +35,7 @@ class MisbehavingServer(ThreadingHTTPServer):
         self.asked = Counter()
         self.lock = threading.Lock()
         self.down = False
+        self.crashes = 0
 
     @property
     def url(self):
@@ -59,9 +61,16 @@ class _Handler(BaseHTTPRequestHandler):
             case ["fail", n] if times <= int(n):
                 return self.answer(StageFailed("not yet"))
             case ["kill", "always"]:
-                return self.drop()
+                time.sleep(0.1)
+                return self.die()
             case ["kill", n] if times <= int(n):
-                return self.drop()
+                return self.die()
+            case ["slow"]:
+                before = self.server.crashes
+                for _ in range(20):
+                    time.sleep(0.01)
+                    if self.server.crashes > before:
+                        return self.drop()
             case ["busy", n] if times <= int(n):
                 return self.send(429, b"busy")
             case ["down"] if times == 1:
@@ -84,6 +93,11 @@ class _Handler(BaseHTTPRequestHandler):
     def drop(self):
         self.close_connection = True
         self.connection.close()
+
+    def die(self):
+        """As a server that crashes: whatever is in flight dies with it."""
+        self.server.crashes += 1
+        self.drop()
 
     def log_message(self, *_):
         pass
@@ -236,7 +250,7 @@ def test_an_expired_item_is_timed_out_without_being_computed(tmp_path, lane, ser
 
 
 def test_inspect_takes_what_generate_made_and_carries_its_failures_through(tmp_path, lane, server):
-    batch = batch_of(tmp_path, {"bad": "fail always", "ugly": "fine", "good": "fine"})
+    batch = batch_of(tmp_path, {"bad": "fail always", "ugly": "ugly", "good": "fine"})
     generate(batch, lane)
     server.asked.clear()
     report = run_chunk(batch, INSPECT, "00000", lane, 60)
@@ -283,3 +297,23 @@ def test_the_key_changes_with_everything_that_shapes_the_picture_and_with_nothin
     assert {ArtifactKey.of(GENERATE, request).digest for request in same} == {key}
     digests = {ArtifactKey.of(GENERATE, request).digest for request in other}
     assert len(digests | {key, ArtifactKey.of(INSPECT, base).digest}) == len(other) + 2
+
+
+def test_while_an_item_is_tried_alone_the_other_lane_of_the_server_waits(tmp_path, server):
+    """Else each would see its server die under the other's poison, three times, and be set aside."""
+    batch = batch_of(tmp_path, {"poison": "kill always", "good": "fine"})
+    batch.save_plan_chunk("00001", [PlannedItem(custom_id="slow", prompt="slow", seed=9)])
+    lock = tmp_path / "alone.lock"
+
+    def run(chunk_id):
+        with StageClient(server.url, deadline_s=5) as client:
+            run_chunk(batch, GENERATE, chunk_id, Lane(client, "here", Progress(""), (), 5, lock), 60)
+
+    lanes = [threading.Thread(target=run, args=(chunk_id,)) for chunk_id in ("00000", "00001")]
+    for lane in lanes:
+        lane.start()
+    for lane in lanes:
+        lane.join()
+    assert outcomes(batch)["poison"].error.code == "killed_its_server"
+    assert outcomes(batch)["good"].status is Status.COMPLETED
+    assert batch.part("generate", "00001")[0].status is Status.COMPLETED

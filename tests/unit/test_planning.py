@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.flows import FLOWS, STAGES
-from darkroom.planning import Params, chunk_sizes, decide_params, seed_for, time_budget_s, time_left_s
+from darkroom.planning import Params, chunk_sizes, decide_params, seed_for, time_budget_s
 
 limits = st.tuples(st.integers(1, 500), st.integers(0, 2000)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
@@ -106,13 +106,6 @@ def test_params_always_allow_a_cut(rate, min_chunk_s, max_chunk_s, flow):
     )
     assert 1 <= params.min_items <= params.cap_items
     assert sum(chunk_sizes(9, params.servers, params.k, params.min_items, params.cap_items)) == 9
-
-
-def test_time_left_follows_the_pace():
-    assert time_left_s(0, 10, 5) is None
-    assert time_left_s(5, 10, 20) == 20
-    assert time_left_s(10, 10, 20) == 0
-    assert time_left_s(0, 0, 0) == 0
 
 
 def test_a_budget_ends_before_airflow_would_end_the_task():

@@ -8,6 +8,8 @@ import pytest
 from darkroom.errors import BadRequest, StackError
 from darkroom.stack.credentials import Credentials, write_env_file
 from darkroom.stack.home import Home
+from darkroom.stack.layout import Stack
+from darkroom.stack.lifecycle import remove_state
 
 
 def mode(path):
@@ -78,6 +80,8 @@ def test_a_state_that_is_no_json_counts_as_none(home):
 
 def test_only_one_process_holds_the_lock_and_it_ends_with_the_process(home):
     hold = f"""
+from darkroom.stack.layout import Stack
+from darkroom.stack.lifecycle import remove_state
 from darkroom.stack.home import Home, Path
 with Home(Path({str(home.path)!r})).locked():
     print("held", flush=True)
@@ -92,3 +96,24 @@ with Home(Path({str(home.path)!r})).locked():
         holder.kill()
     with home.locked():
         pass
+
+
+def test_a_folder_that_holds_other_things_is_neither_taken_over_nor_removed(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    before = tmp_path.stat().st_mode
+    with pytest.raises(StackError, match=r"thesis\.tex"):
+        Stack.load(Home(tmp_path))
+    with pytest.raises(StackError):
+        remove_state(Home(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert tmp_path.stat().st_mode == before
+
+
+def test_a_state_folder_of_ours_is_known_again_and_can_be_removed(tmp_path):
+    home = Home(tmp_path / "home")
+    Stack.load(home)
+    (home.path / "store").mkdir()
+    (home.path / ".state.json.tmp").touch()
+    Stack.load(home)
+    remove_state(home)
+    assert not home.path.exists()

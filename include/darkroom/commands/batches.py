@@ -15,7 +15,7 @@ from darkroom.api import AirflowApi
 from darkroom.batches import Batch
 from darkroom.commands.watching import DAG_ID, Watched, watch
 from darkroom.errors import BadRequest, DarkroomError
-from darkroom.flows import FLOWS
+from darkroom.flows import DEFAULT_FLOW, FLOWS
 from darkroom.manifest import Summary, VerifyReport, current
 from darkroom.manifest import verify as verify_batch
 from darkroom.progress import Progress
@@ -84,7 +84,7 @@ def watch_batch(
     Exit code 0: the run succeeded; 1: it failed.
     """
     run_id = api().run_of_batch(DAG_ID, batch)
-    flow = api().run_conf(DAG_ID, run_id)["flow"]
+    flow = api().run_conf(DAG_ID, run_id).get("flow", DEFAULT_FLOW)
     _finish([Watched(batch, run_id, flow)], as_json)
 
 
@@ -100,8 +100,8 @@ def verify(batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_
         print(report.model_dump_json())
     else:
         for problem in report.problems:
-            console.print(f"[red]{problem}[/]")
-        console.print(str(report))
+            console.print(problem, style="red", markup=False, soft_wrap=True)
+        console.print(str(report), markup=False, soft_wrap=True)
     if not report.ok:
         raise WorkFailed(f"batch {batch} does not verify")
 

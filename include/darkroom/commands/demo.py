@@ -10,6 +10,7 @@ from rich.table import Table
 
 from darkroom import stack
 from darkroom.commands.batches import WorkFailed, follow, start, summary_of, verified
+from darkroom.commands.stack import end_like_ctrl_c
 
 BATCHES = {"A": "examples/prompts.csv", "A_C": "examples/prompts.jsonl", "B_C": "examples/photos"}
 console = Console()
@@ -20,6 +21,7 @@ def demo() -> None:
 
     The plant stays up; `darkroom down` stops it. Ctrl-C at any moment stops everything.
     """
+    end_like_ctrl_c()
     begun = time.monotonic()
     try:
         stack.up()

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from darkroom import stack
@@ -29,7 +30,8 @@ def up() -> None:
     """Start the plant and wait until every part of it works.
 
     PostgreSQL, Valkey, Airflow, a worker and a resident model server per GPU and stage; all on loopback,
-    everything below .darkroom/ (or $DARKROOM_HOME). What runs already is left alone. Ctrl-C ends it all.
+    everything below .darkroom/ (or $DARKROOM_HOME). What runs already is left alone. Ctrl-C ends what this
+    call has started.
 
     For example:
 
@@ -37,10 +39,9 @@ def up() -> None:
 
       DARKROOM_HOME=/tmp/second darkroom up      (a second plant beside the first, on other ports)
     """
-    # A service manager's TERM is to leave as little behind as Ctrl-C does.
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_like_ctrl_c()
     for warning in stack.up():
-        Console(stderr=True).print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
+        Console(stderr=True).print("[yellow]warning:[/]", escape(warning), soft_wrap=True)
     console.print(
         f"Airflow UI  {stack.api_url()}\nuser        {ADMIN}\npassword    {stack.admin_password()}",
         highlight=False,
@@ -137,6 +138,12 @@ def env(
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (up, down, status, logs, env)
+
+
+def end_like_ctrl_c() -> None:
+    """A service manager's TERM and a closed terminal are to leave as little behind as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

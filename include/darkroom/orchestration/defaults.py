@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from darkroom.errors import DarkroomError, ItemError
-from darkroom.flows import FLOWS
+from darkroom.flows import DEFAULT_FLOW, FLOWS
 from darkroom.stages.options import OPTIONS
 
 RETRIES = 4
@@ -64,7 +64,7 @@ def start_params() -> dict[str, Param]:
     """The start contract: one JSON Schema for the form, the REST API, the command and the schedule."""
     return {
         "flow": Param(
-            "A_C",
+            DEFAULT_FLOW,
             type="string",
             title="Flow",
             enum=list(FLOWS),

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlparse
 
 from darkroom.chunk import Lane
 from darkroom.errors import ServerGone
@@ -34,6 +35,7 @@ def open_lane(stage: Stage) -> Iterator[Lane]:
             progress=Progress(here.redis_url.get_secret_value()),
             input_roots=here.source_roots,
             grace_s=here.server_grace_s,
+            alone_lock=here.home / "run" / f"alone-{urlparse(url).port}.lock",
             should_stop=lambda: "this host is draining" if here.drain_marker.exists() else None,
         )
     finally:

@@ -1,5 +1,6 @@
 """The round after this one: cut, start as a run of `shard_flow`, wait for it without a slot."""
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
@@ -8,6 +9,9 @@ from airflow.sdk import BaseOperator, task_group
 from airflow.sdk.definitions.xcom_arg import XComArg
 
 from darkroom.orchestration import tasks
+
+LONGEST_WAIT = timedelta(days=7)
+"""Somebody paused `shard_flow`, or deleted the run: the wait ends, and the run says so by failing."""
 
 
 class WaitForRun(BaseOperator):
@@ -24,7 +28,7 @@ class WaitForRun(BaseOperator):
         """Hand the wait to the triggerer."""
         states = ["success", "failed"]
         trigger = DagStateTrigger(self.dag_id_to_wait_for, states, [str(self.run_id)], poll_interval=1)
-        self.defer(trigger=trigger, method_name="ended")
+        self.defer(trigger=trigger, method_name="ended", timeout=LONGEST_WAIT)
 
     def ended(self, context: Any, event: Any) -> None:
         """The run has ended."""

@@ -11,7 +11,6 @@ from darkroom.records import batch_id_for
 
 if TYPE_CHECKING:
     from darkroom.batches import Batch
-    from darkroom.manifest import Summary
 
 STOPPED_RETRY_S = 15
 """How soon a chunk that was asked to stop is offered again."""
@@ -110,11 +109,12 @@ def leftovers() -> dict[str, Any]:
 
 @task(trigger_rule="none_failed_min_one_success")
 def deliver() -> list[str]:
-    """Draw the contact sheet of the current manifest and say where everything is."""
+    """Draw the contact sheet of the manifest and say where everything is."""
     from darkroom.contact_sheet import render
+    from darkroom.manifest import collect as write_manifest
 
     batch = _batch()
-    summary = _summary(batch)
+    summary = write_manifest(batch)  # once more: the round before may have ended without its `collect`
     render(batch, summary)
     return summary.places()
 
@@ -122,19 +122,13 @@ def deliver() -> list[str]:
 @task
 def verdict() -> str:
     """Fail the run when too many items failed; everything is written and delivered by now."""
+    from darkroom.manifest import collect as write_manifest
+
     batch = _batch()
-    summary, allowed = _summary(batch), batch.request().max_failed_ratio
+    summary, allowed = write_manifest(batch), batch.request().max_failed_ratio
     said = f"batch {batch.batch_id}: {summary}"
     if summary.failed_ratio > allowed:
         raise AirflowFailException(f"{said}. That is more than max_failed_ratio {allowed:.1%} allows.")
+    if summary.rejects and not summary.items:
+        raise AirflowFailException(f"{said}. No line of the source is an item; see {batch.rejects_path}.")
     return said
-
-
-def _summary(batch: "Batch") -> "Summary":
-    from darkroom.errors import NotPlanned
-    from darkroom.manifest import current
-
-    summary = current(batch)
-    if summary is None:
-        raise NotPlanned(f"batch {batch.batch_id} has no manifest; clear its task `collect`")
-    return summary

@@ -13,6 +13,9 @@ from typing import Any
 from darkroom.errors import StackError
 from darkroom.settings import settings
 
+_OURS = {
+    "airflow", "drain", "lock", "logs", "postgres", "run", "secrets.json", "state.json", "store", "valkey",
+}  # fmt: skip
 _LONGEST_SOCKET_PATH = 90
 """Unix sockets allow 107 bytes, and supervisor appends a pid to the path while it binds."""
 
@@ -58,8 +61,24 @@ class Home:
         """Written by supervisord."""
         return self.path / "run" / "supervisord.pid"
 
+    def foreign(self) -> list[str]:
+        """What lies in the folder and can't be ours; such a folder is never taken over, nor removed."""
+        try:
+            names = {path.name for path in self.path.iterdir()}
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names - _OURS if not name.startswith("."))
+
     def create(self) -> None:
-        """Make the folders. All but the top are private; PostgreSQL's user must pass through the top."""
+        """Make the folders. All but the top are private; PostgreSQL's user must pass through the top.
+
+        Raises:
+            StackError: the folder is somebody else's.
+        """
+        if foreign := self.foreign():
+            raise StackError(
+                f"{self.path} holds what is not ours ({foreign[0]}): DARKROOM_HOME needs a folder of its own"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o711)
         for folder in (self.airflow, self.logs, self.valkey, self.path / "run"):

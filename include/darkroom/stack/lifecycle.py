@@ -71,7 +71,7 @@ def remove_state(home: Home) -> None:
     """
     if not home.path.exists():
         return
-    if not home.secrets_file.exists():
+    if home.foreign() or not home.secrets_file.exists():
         raise StackError(f"{home.path} does not look like a state folder of ours: nothing was removed")
     with home.locked():
         if Supervisor(home).is_running():
@@ -117,7 +117,7 @@ def _changes(home: Home) -> list[str]:
 
 def _steps(stack: Stack, postgres: Postgres, fresh: bool) -> dict[str, Step]:
     def create() -> bool:
-        if fresh:
+        if fresh or not postgres.exists:  # an `up` that was killed may have left the rest running
             postgres.create(stack.credentials.postgres_password)
         return True
 

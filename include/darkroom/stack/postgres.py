@@ -94,7 +94,7 @@ class Postgres:
         for stale in (self.data / "postmaster.pid", *self.folder.glob("data.new*")):
             # No server is left; a stale pid that is in use again would keep ours from starting.
             shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
-        if (self.data / "PG_VERSION").exists():
+        if self.exists:
             return
         fresh = self.folder / "data.new"
         fresh.mkdir(mode=0o700)
@@ -111,6 +111,11 @@ class Postgres:
             f"CREATE ROLE airflow LOGIN PASSWORD '{password}'\nCREATE DATABASE airflow OWNER airflow\n",
         )
         fresh.rename(self.data)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the cluster was made, to the end."""
+        return (self.data / "PG_VERSION").exists()
 
     def is_ready(self, port: int) -> bool:
         """Whether it accepts connections."""
