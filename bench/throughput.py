@@ -64,45 +64,10 @@ def _chained(items: int) -> float:
     from darkroom import stack
 
     broker = stack.environment()["DARKROOM_REDIS_URL"].rpartition("/")[0] + "/9"
-    os.environ["BENCH_BROKER"] = broker
-    from celery import chain
-
-    from bench.celery_chain import app, generate, inspect
-
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "bench.celery_chain",
-        "worker",
-        "-l",
-        "warning",
-        "-c",
-        "2",
-    ]
-    workers = [
-        subprocess.Popen([*command, "-Q", f"bench.{stage}", "-n", f"{stage}@bench"], cwd=REPOSITORY)
-        for stage in ("generate", "inspect")
-    ]
-    try:
-        until = time.monotonic() + 60
-        while len(app.control.ping(timeout=1)) < len(workers):
-            if time.monotonic() > until:
-                raise SystemExit("the Celery workers did not start")
-        chain(generate.s(0), inspect.s()).apply_async().get(timeout=60)
-        begun = time.monotonic()
-        results = [chain(generate.s(n), inspect.s()).apply_async() for n in range(items)]
-        for result in results:
-            result.get(timeout=300)
-        elapsed = time.monotonic() - begun
-        results.clear()  # while the broker is up: each result unsubscribes itself
-        return items / elapsed
-    finally:
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.wait(timeout=30)
+    command = [sys.executable, "-m", "bench.celery_chain", str(items)]
+    env = os.environ | {"BENCH_BROKER": broker}
+    done = subprocess.run(command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout)
 
 
 def _mapped(items: int) -> float:
