@@ -1,5 +1,6 @@
 """Write-once: of many writers one wins, what is there is whole, and a killed writer leaves nothing."""
 
+import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -21,6 +22,10 @@ KEYS = [f"race/{n}" for n in range(10)]
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["darkroom.storage"])
 
+WRITER = (
+    "import sys; from darkroom.storage import open_store; store = open_store(sys.argv[1]);"
+    "data = bytes(int(sys.argv[3])); print('go', flush=True); store.create(sys.argv[2], data)"
+)
 S3_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -118,22 +123,42 @@ def test_of_fifty_racing_processes_one_wins_each_key(store, tmp_path):
     assert sorted(path.name for path in (tmp_path / "race").iterdir()) == sorted(k[5:] for k in KEYS)
 
 
-def test_of_racing_processes_on_s3_one_wins_each_key(s3):
+def test_of_fifty_racing_processes_on_s3_one_wins_each_key(s3):
     url = "s3://bucket/some/prefix"
-    assert_one_whole_object_each(open_store(url), race(url, 12, s3))
+    assert_one_whole_object_each(open_store(url), race(url, WRITERS, s3))
+
+
+def test_a_writer_to_s3_killed_in_the_middle_leaves_nothing_or_all(s3):
+    size = 100_000_000
+    store = open_store("s3://bucket/killed")
+    killed = 0
+    for attempt in range(6):
+        key = f"big/{attempt}"
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, store.url, key, str(size)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, **s3, "PYTHONPATH": "include"},
+        ) as writer:
+            writer.stdout.readline()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                writer.wait(0.02 * 2**attempt)  # anywhere between the first byte and the last
+            killed += writer.poll() is None
+            writer.send_signal(signal.SIGKILL)
+        if store.exists(key):
+            assert store.size(key) == size
+        else:
+            assert store.create(key, b"whole")
+            assert store.read(key) == b"whole"
+    assert killed, "no writer was killed in time"
 
 
 def test_a_writer_killed_in_the_middle_leaves_nothing_or_all(store, tmp_path):
     size = 200_000_000
-    code = (
-        "import sys; from darkroom.storage import open_store; store = open_store(sys.argv[1]);"
-        f"data = bytes({size}); print('go', flush=True); store.create(sys.argv[2], data)"
-    )
     environment = {**os.environ, "PYTHONPATH": "include"}
     for attempt in range(10):
         key = f"big/{attempt}"
         with subprocess.Popen(
-            [sys.executable, "-c", code, store.url, key], stdout=subprocess.PIPE, env=environment
+            [sys.executable, "-c", WRITER, store.url, key, str(size)], stdout=subprocess.PIPE, env=environment
         ) as writer:
             writer.stdout.readline()
             wait_for(lambda: writer.poll() is not None or any_bytes(tmp_path / "big"), 60)
