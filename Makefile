@@ -48,6 +48,14 @@ lock: install-dev ## compile the requirements anew, with hashes
 
 docs: install ## write the generated pages
 	$(BIN)/python -m darkroom.stack.settings_page > docs/settings.md
+	AIRFLOW_HOME=$$(mktemp -d) $(BIN)/python -m darkroom.orchestration.dag_docs > /dev/null
+
+screenshots: install-dev ## photograph the UI for docs/; needs a running plant and Debian's chromium
+	$(BIN)/python docs/take_screenshots.py
+
+bench: up ## measure again, into bench/results/; the second starts a plant of its own
+	$(BIN)/python -m bench.latency 30
+	$(BIN)/python -m bench.throughput
 
 clean: ## stop the plant; remove its state (data, pictures, secrets) and all caches
 	@[ ! -x $(BIN)/darkroom ] || $(BIN)/darkroom down --purge

@@ -23,7 +23,14 @@ from darkroom.orchestration.respin import respin
 from darkroom.orchestration.tasks import choose_flow, collect, deliver, plan, verdict
 
 
-@dag(schedule=None, doc_md=__doc__, params=start_params(), tags=["darkroom"], **DAG_DEFAULTS)
+@dag(
+    schedule=None,
+    description="Run a batch of prompts or pictures through A, A_C or B_C.",
+    doc_md=__doc__,
+    params=start_params(),
+    tags=["darkroom"],
+    **DAG_DEFAULTS,
+)
 def image_flow():
     chunk_ids = plan()
     branch, collected, delivered = choose_flow(), collect(), deliver()

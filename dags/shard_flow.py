@@ -22,6 +22,7 @@ from darkroom.orchestration.tasks import choose_flow, collect, take_round
 # Rounds nest: a waiting parent must never keep its own child from starting.
 @dag(
     schedule=None,
+    description="Started by image_flow for what goes round again; never by hand.",
     doc_md=__doc__,
     params=shard_params(),
     tags=["darkroom"],

@@ -15,6 +15,7 @@ from darkroom.records import batch_id_for
 
 RIDE_OUT_S = 90
 """Who watches a run is not sent away because the api-server or PostgreSQL restarts."""
+_JSON = {"Accept": "application/json"}
 FINAL_STATES = ("success", "failed")
 
 
@@ -57,6 +58,23 @@ class AirflowApi:
     def run_conf(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """What a run was started with; params left at their defaults are not in it."""
         return dict(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["conf"] or {})
+
+    def failure(self, dag_id: str, run_id: str) -> str | None:
+        """The first task of a run that failed, and the last error in its log: `plan: ...`."""
+        failed = [ti for ti in self.task_instances(dag_id, run_id) if ti["state"] == "failed"]
+        if not failed:
+            return None
+        first = min(failed, key=lambda ti: str(ti["start_date"]))
+        task = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{first['task_id']}"
+        path = f"{task}/logs/{first['try_number']}"
+        log = self._call("GET", path, params={"map_index": first["map_index"]}, headers=_JSON)["content"]
+        errors = [
+            error["exc_value"]
+            for event in log
+            if isinstance(event, dict)
+            for error in (event.get("error_detail") or [])[-1:]
+        ]
+        return f"{first['task_id']}: {errors[-1] if errors else 'see its log'}"
 
     def clear(self, dag_id: str, run_id: str) -> None:
         """Have all tasks of a run run again."""
@@ -133,4 +151,5 @@ def _detail(answer: httpx.Response) -> str:
         detail = answer.json()["detail"]
     except (ValueError, KeyError, TypeError):
         return answer.text[:500]
-    return detail if isinstance(detail, str) else str(detail)[:500]
+    text = detail if isinstance(detail, str) else str(detail)[:500]
+    return text.partition("\n\n")[0]  # what follows is the JSON Schema and the whole conf

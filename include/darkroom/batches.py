@@ -130,6 +130,10 @@ class Batch:
 
     # What they say.
 
+    def exists(self) -> bool:
+        """Whether anything was ever asked for under this name."""
+        return self.store.exists(self.request_path)
+
     def request(self) -> BatchRequest:
         """What was asked for.
 

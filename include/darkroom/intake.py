@@ -35,7 +35,7 @@ def plan_batch(batch: Batch, params: dict[str, Any], settings: Settings) -> Inde
         raise BadRequest(f"batch_id {batch.batch_id!r} is taken by a different request; choose another")
     index = batch.index()
     if index is None:  # else the source may be gone by now, and nothing needs it
-        index = _cut(batch, request, open_source(request.source, settings.source_roots), settings)
+        index = _cut(batch, request, open_source(request.source, settings.input_roots), settings)
     Progress(settings.redis_url.get_secret_value()).plan(batch.batch_id, index.items, index.rejects)
     return index
 

@@ -12,7 +12,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 class Settings(BaseSettings):
     """Each field is an environment variable: `home` is `DARKROOM_HOME`. Lists are JSON."""
 
-    model_config = SettingsConfigDict(env_prefix="DARKROOM_", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="DARKROOM_", env_ignore_empty=True, use_attribute_docstrings=True
+    )
 
     home: Path = REPOSITORY / ".darkroom"
     """State of the embedded stack: data, logs, secrets, and by default the store."""
@@ -61,6 +63,11 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The store's URL with the default applied."""
         return self.store or (self.home / "store").as_uri()
+
+    @property
+    def input_roots(self) -> list[str]:
+        """The source roots, and where the warm-up's own items lie."""
+        return [*self.source_roots, str(self.home / "warm-up")]
 
     @property
     def drain_marker(self) -> Path:

@@ -89,6 +89,17 @@ def test_a_run_fails_above_max_failed_ratio_with_its_manifest_written(stack):
     batch, summary = finished(started("B_C", str(folder.parent)), state="failed")
     assert summary.failed == 1
     assert batch.store.exists(batch.manifest_path(1, "contact_sheet.html"))
+    why = api().failure("image_flow", batch.batch_id)
+    assert why.startswith("verdict: ")
+    assert "more than max_failed_ratio 5.0% allows" in why
+
+
+def test_a_batch_that_can_not_be_planned_says_why_in_the_terminal(stack):
+    path = source("semicolons.csv", "custom_id;prompt\na;b\n")
+    done = stack.darkroom("submit", str(path), "--flow", "A", "--wait")
+    assert done.returncode == 1
+    assert "failed at plan: " in done.stderr
+    assert "unknown column 'custom_id;prompt'" in done.stderr
 
 
 def test_an_empty_source_succeeds_with_an_empty_manifest(stack):

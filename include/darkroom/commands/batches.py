@@ -73,7 +73,7 @@ def submit(
     elif as_json:
         print(json.dumps({"batch_id": started.batch_id, "run_id": started.run_id}))
     else:
-        console.print(f"batch [bold]{started.batch_id}[/] started; see: darkroom watch {started.batch_id}")
+        print(f"batch {started.batch_id} started; see: darkroom watch {started.batch_id}")
 
 
 def watch_batch(
@@ -93,6 +93,8 @@ def verify(batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_
 
     Exit code 0: the manifest is complete and true; 1: it is not, and what is wrong is listed.
     """
+    if not _batch(batch).exists():
+        raise BadRequest(f"there is no batch {batch!r} in {settings().store_url}")
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         row = bar.add_task("rows", total=None)
         report = verified(batch, lambda done, total: bar.update(row, completed=done, total=total))
@@ -101,7 +103,7 @@ def verify(batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_
     else:
         for problem in report.problems:
             console.print(problem, style="red", markup=False, soft_wrap=True)
-        console.print(str(report), markup=False, soft_wrap=True)
+        print(report)
     if not report.ok:
         raise WorkFailed(f"batch {batch} does not verify")
 
@@ -144,22 +146,36 @@ def _finish(watched: list[Watched], as_json: bool) -> None:
     except KeyboardInterrupt:
         console.print(f"\nThe batch goes on; see: darkroom watch {watched[0].batch_id}")
         raise
-    failed = [batch_id for batch_id, state in states.items() if state != "success"]
+    failed = [batch for batch in watched if states[batch.batch_id] != "success"]
+    why = {batch.batch_id: api().failure(DAG_ID, batch.run_id) for batch in failed}
     for batch_id, state in states.items():
         summary = summary_of(batch_id)
         if as_json:
             print(
                 json.dumps(
-                    {"batch_id": batch_id, "state": state, "summary": summary and summary.model_dump()}
+                    {
+                        "batch_id": batch_id,
+                        "state": state,
+                        "error": why.get(batch_id),
+                        "summary": summary and summary.model_dump(),
+                    }
                 )
             )
         else:
-            console.print(
-                f"{batch_id}: {state}. {summary or 'no manifest; see the log of the failed task'}",
-                soft_wrap=True,
-            )
+            print(f"{batch_id}: {state}. {summary or 'no manifest'}")
+            for place in _places(batch_id, summary):
+                print(f"  {place}")
     if failed:
-        raise WorkFailed(f"failed: {', '.join(failed)}; the Airflow UI shows which task and why")
+        told = "; ".join(f"{batch_id} failed at {reason}" for batch_id, reason in why.items())
+        raise WorkFailed(f"{told}. The runs: {stack.api_url()}/dags/{DAG_ID}/runs")
+
+
+def _places(batch_id: str, summary: Summary | None) -> list[str]:
+    """Where to look: the contact sheet, the manifest, and what was not an item."""
+    if summary is None:
+        return []
+    batch = _batch(batch_id)
+    return summary.places() + ([batch.store.uri(batch.rejects_path)] if summary.rejects else [])
 
 
 def _json_object(text: str) -> dict[str, Any]:

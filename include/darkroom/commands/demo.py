@@ -53,7 +53,7 @@ def demo() -> None:
             f"password       {stack.admin_password()}\n"
             f"stop           make down\n"
             f"once more      make demo",
-            title=f"the plant is up ({time.monotonic() - begun:.0f} s)", expand=False,
+            title=f"done in {time.monotonic() - begun:.0f} s; the plant stays up", expand=False,
         )
     )  # fmt: skip
     if wrong:

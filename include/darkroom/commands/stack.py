@@ -129,9 +129,8 @@ def env(
 ) -> None:
     """Write freshly generated secrets for containers into .env, readable by you only.
 
-    For example:
-
-      darkroom env && docker compose up
+    PostgreSQL, Valkey, Airflow's keys and the UI's password, each new and random. An existing file is kept
+    unless --force is given.
     """
     write_env_file(path, force=force)
     console.print(f"wrote {path}")

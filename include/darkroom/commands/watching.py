@@ -47,7 +47,7 @@ def watch(
 ) -> dict[str, str]:
     """Show the batches until all their runs have ended; the runs' final states by batch id."""
     bars = Progress(
-        TextColumn("{task.description:<12}"), BarColumn(bar_width=16),
+        TextColumn("{task.description:<12}"), BarColumn(bar_width=14),
         MofNCompleteColumn(), TextColumn("{task.fields[outcome]}"), _Rate(), TimeRemainingColumn(),
         console=console, disable=not console.is_terminal,
     )  # fmt: skip
@@ -87,11 +87,13 @@ def plain(flow: str, seen: Snapshot) -> str:
 def _show(bars: Progress, row: int, stage: str, seen: Snapshot) -> None:
     counts = seen.stages.get(stage, Counts())
     again = seen.respins.get(stage)
-    outcome = _outcome(counts) + (f" (+{again.total} again)" if again else "")
+    outcome = _outcome(counts) + (f", {again.total} again" if again else "")
     if counts.total and not bars.tasks[row].started:
         bars.start_task(row)  # type: ignore[arg-type]
     bars.update(row, total=seen.items, completed=counts.total, outcome=outcome)  # type: ignore[arg-type]
 
 
 def _outcome(counts: Counts) -> str:
-    return f"{counts.done} done, {counts.rejected} rejected, {counts.failed} failed"
+    """`48 done, 2 rejected`: what there is none of is left out."""
+    told = {"done": counts.done, "rejected": counts.rejected, "failed": counts.failed}
+    return ", ".join(f"{count} {what}" for what, count in told.items() if count) or "0 done"

@@ -33,7 +33,7 @@ def open_lane(stage: Stage) -> Iterator[Lane]:
             client=client,
             host=here.host or platform.node(),
             progress=Progress(here.redis_url.get_secret_value()),
-            input_roots=here.source_roots,
+            input_roots=here.input_roots,
             grace_s=here.server_grace_s,
             alone_lock=here.home / "run" / f"alone-{urlparse(url).port}.lock",
             should_stop=lambda: "this host is draining" if here.drain_marker.exists() else None,

@@ -15,6 +15,7 @@ from darkroom.settings import settings
 
 _OURS = {
     "airflow", "drain", "lock", "logs", "postgres", "run", "secrets.json", "state.json", "store", "valkey",
+    "warm-up",
 }  # fmt: skip
 _LONGEST_SOCKET_PATH = 90
 """Unix sockets allow 107 bytes, and supervisor appends a pid to the path while it binds."""
@@ -50,6 +51,11 @@ class Home:
     def secrets_file(self) -> Path:
         """The generated secrets, readable by the owner only."""
         return self.path / "secrets.json"
+
+    @property
+    def warm_up(self) -> Path:
+        """The sources of the warm-up batches."""
+        return self.path / "warm-up"
 
     @property
     def supervisor_conf(self) -> Path:

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import signal
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from darkroom.errors import StackError
 from darkroom.settings import settings
@@ -16,7 +19,7 @@ from darkroom.stack.leftovers import end_leftovers
 from darkroom.stack.parts import Part, parts
 from darkroom.stack.ports import choose_ports, usual_ports
 from darkroom.stack.postgres import Postgres
-from darkroom.stack.ready import make_pools, warm_up
+from darkroom.stack.ready import make_pools, wait_until_parsed, warm_up
 from darkroom.stack.schema import migrate
 from darkroom.stack.supervisor import Supervisor, fingerprint, render
 
@@ -43,11 +46,30 @@ def bring_up(home: Home, report: Report) -> list[str]:
             postgres = Postgres.place(home)
             Launch(home, supervisor, parts(stack), _steps(stack, postgres, fresh), report).run()
             make_pools(stack)
-            return warnings + warm_up(stack)
+            warnings += wait_until_parsed(stack)
+            if fresh and not warnings:
+                report("warm-up", "running")
+                warnings += warm_up(stack)
+                report("warm-up", "done")
+            return warnings
         except BaseException:
             if fresh:
-                _take_down(home, report)
+                with undisturbed():
+                    _take_down(home, report)
             raise
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """An impatient second Ctrl-C must not leave half of the plant behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def take_down(home: Home, report: Report) -> bool:
@@ -59,7 +81,7 @@ def take_down(home: Home, report: Report) -> bool:
     if not home.path.exists():
         return False
     home.create()
-    with home.locked():
+    with home.locked(), undisturbed():
         return _take_down(home, report)
 
 
