@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -134,9 +133,6 @@ def env(
     """
     write_env_file(path, force=force)
     console.print(f"wrote {path}")
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (up, down, status, logs, env)
 
 
 def end_like_ctrl_c() -> None:
