@@ -90,11 +90,13 @@ def test_up_recovers_from_a_supervisor_that_was_killed(stack):
     assert stack.unhealthy() == []
 
 
-def test_ctrl_c_while_it_starts_ends_everything(request):
+def test_ctrl_c_while_it_starts_ends_everything_also_when_pressed_again(request):
     stack = new_stack()
     request.addfinalizer(lambda: remove(stack))
     with subprocess.Popen([*COMMAND, "up"], env=stack.env, stderr=subprocess.PIPE, text=True) as up:
         assert any("valkey" in line and "healthy" in line for line in up.stderr)
+        up.send_signal(signal.SIGINT)
+        assert any("stopping" in line for line in up.stderr)
         up.send_signal(signal.SIGINT)
         up.stderr.read()
         assert up.wait(30) == 130
