@@ -14,4 +14,5 @@ os.environ |= {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
     "DARKROOM_HOME": f"{_HOME}/darkroom",
+    "DARKROOM_CONFIG": os.devnull,  # not the stages and flows of whoever runs the tests
 }

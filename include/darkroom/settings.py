@@ -1,16 +1,36 @@
-"""Darkroom's own settings, from the environment (`DARKROOM_...`); Airflow's are in `stack/`."""
+"""Darkroom's own settings, from the environment and `darkroom.toml`; Airflow's are in `stack/`."""
 
+import os
+import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from darkroom.errors import BadRequest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+CONFIG_ENV = "DARKROOM_CONFIG"
+
+
+def config_file() -> Path:
+    """Where settings and the user's own stages and flows are read from, beside the environment."""
+    return Path(os.environ.get(CONFIG_ENV) or REPOSITORY / "darkroom.toml").expanduser().absolute()
 
 
 class Settings(BaseSettings):
-    """Each field is an environment variable: `home` is `DARKROOM_HOME`. Lists are JSON."""
+    """Each field is an environment variable: `home` is `DARKROOM_HOME`; lists and tables are JSON.
+
+    The same names, in lower case and without the prefix, may stand in `darkroom.toml`; the environment wins.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="DARKROOM_", env_ignore_empty=True, use_attribute_docstrings=True
@@ -34,6 +54,12 @@ class Settings(BaseSettings):
     """The model server that this worker's lanes feed, by stage: `{"generate": "http://127.0.0.1:8101"}`."""
     host: str = ""
     """The name of this host in results; default: its host name."""
+    stages: dict[str, dict[str, Any]] = {}
+    """Your own stages, and changes to those that ship with us: see docs/how-to/bring-a-model.md."""
+    flows: dict[str, dict[str, Any]] = {}
+    """Your own flows: `[flows.A_S]` with `summary` and `stages` in darkroom.toml."""
+    code: Path = REPOSITORY / "custom"
+    """The folder of your own stages' modules."""
     implementations: dict[str, str] = {}
     """Another class for a stage than its table row names, by stage: `{"generate": "module:Class"}`."""
     min_chunk_s: float = 10.0
@@ -48,7 +74,19 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
 
-    @field_validator("models")
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+
+    @field_validator("models", "code")
     @classmethod
     def _from_the_repository(cls, path: Path) -> Path:
         return REPOSITORY / path.expanduser()
@@ -77,5 +115,23 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """The settings of this process, read once.
+
+    Raises:
+        BadRequest: a setting is wrong; the message names it and where it stands.
+    """
+    if os.environ.get(CONFIG_ENV) and not config_file().exists():
+        raise BadRequest(f"{CONFIG_ENV}: there is no file {config_file()}")
+    try:
+        return Settings()
+    except tomllib.TOMLDecodeError as error:
+        raise BadRequest(f"{config_file()} is not TOML: {error}") from error
+    except (ValidationError, SettingsError) as error:
+        raise BadRequest(f"settings (DARKROOM_... or {config_file()}): {_first(error)}") from error
+
+
+def _first(error: ValidationError | SettingsError) -> str:
+    if isinstance(error, SettingsError):
+        return str(error)
+    detail = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"

@@ -19,7 +19,7 @@ from typing import Any
 from mosec import Server
 
 from darkroom.flows import STAGES, Stage
-from darkroom.serving.worker import IMPLEMENTATION_ENV, StageWorker
+from darkroom.serving.worker import IMPLEMENTATION_ENV, STAGE_ENV, StageWorker
 from darkroom.settings import settings
 
 ADDRESS = "127.0.0.1"
@@ -67,7 +67,7 @@ def serve(stage: Stage, port: int, implementation: str) -> int:
         max_batch_size=stage.batch_size,
         max_wait_time=MAX_WAIT_MS,
         timeout=timeout_s,
-        env=[{IMPLEMENTATION_ENV: implementation}],
+        env=[{STAGE_ENV: stage.name, IMPLEMENTATION_ENV: implementation}],
     )
     server.run()
     return 0 if server.asked_to_stop else 1

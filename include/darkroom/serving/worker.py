@@ -1,6 +1,5 @@
 """The process that holds a stage's model: mosec hands it frames, it runs them as one batch."""
 
-import importlib
 import logging
 import os
 import shutil
@@ -12,11 +11,13 @@ from typing import Any, cast
 import psutil
 from mosec import ValidationError, Worker
 
-from darkroom.errors import InvalidItem, ItemError
+from darkroom.errors import BadRequest, InvalidItem, ItemError
+from darkroom.flows import STAGES, Stage
+from darkroom.loading import load_class
 from darkroom.serving.messages import decode_request, encode_answer
 from darkroom.stages.base import Output, Request, StageModel
 
-IMPLEMENTATION_ENV = "DARKROOM_IMPLEMENTATION"
+STAGE_ENV, IMPLEMENTATION_ENV = "DARKROOM_STAGE", "DARKROOM_IMPLEMENTATION"
 _PARENT_CHECK_S = 0.5
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class StageWorker(Worker):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         _follow_parent()
-        self._model = load_stage(os.environ[IMPLEMENTATION_ENV])
+        self._model = load_stage(STAGES[os.environ[STAGE_ENV]], os.environ[IMPLEMENTATION_ENV])
         started = time.monotonic()
         self._model.load()
         # Mosec asks a worker nothing before this returns: an answered request means warm.
@@ -68,10 +69,22 @@ class StageWorker(Worker):  # type: ignore[misc]
         return encode_answer(data)
 
 
-def load_stage(implementation: str) -> StageModel:
-    """An instance of `module:Class`; its weights are not loaded yet."""
-    module, _, name = implementation.partition(":")
-    return cast(StageModel, getattr(importlib.import_module(module), name)())
+def load_stage(stage: Stage, implementation: str) -> StageModel:
+    """An instance of the stage's class; its weights are not loaded yet.
+
+    Args:
+        stage: its row.
+        implementation: `module:Class`; one that stands in for the row's own gets none of its `config`.
+
+    Raises:
+        BadRequest: there is no such class, or it does not take what `config` says.
+    """
+    found = load_class(implementation, f"stages.{stage.name}.implementation")
+    config = stage.config if implementation == stage.implementation else {}
+    try:
+        return cast(StageModel, found(**config))
+    except (TypeError, ValueError) as error:
+        raise BadRequest(f"stages.{stage.name}.config: {error}") from error
 
 
 def _follow_parent() -> None:

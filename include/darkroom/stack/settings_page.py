@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from darkroom.settings import REPOSITORY, Settings
+from darkroom.settings import CONFIG_ENV, REPOSITORY, Settings
 from darkroom.stack.airflow_settings import OVERRIDES_ENV, SETTINGS
 
 
@@ -14,6 +14,8 @@ def as_markdown() -> Iterator[str]:
     yield ""
     yield "Environment variables of the command `darkroom` and of every process of the plant; lists and"
     yield "tables are JSON. What is set when `darkroom up` starts the plant holds for all its processes."
+    yield "The same names, in lower case and without `DARKROOM_`, may stand in `darkroom.toml` at the top of"
+    yield f"the checkout (or where `{CONFIG_ENV}` says); the environment wins."
     yield ""
     yield "| variable | default | what it is |"
     yield "|---|---|---|"

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from darkroom.errors import InvalidItem
+from darkroom.errors import BadRequest, InvalidItem
+from darkroom.flows import STAGES, Stage
+from darkroom.loading import load_class
 
 MAX_PIXELS = 40_000_000
 """The largest picture that is decoded, unless an option says otherwise."""
@@ -75,12 +77,6 @@ class InspectOptions(Options):
     ] = "auto"
 
 
-OPTIONS: dict[str, type[Options]] = {
-    "generate": GenerateOptions,
-    "enhance": EnhanceOptions,
-    "inspect": InspectOptions,
-}
-
 _T = TypeVar("_T", bound=Options)
 
 
@@ -114,3 +110,21 @@ def explain(error: ValidationError, prefix: str) -> str:
         field = ".".join([prefix, *(str(part) for part in detail["loc"][:1])])
         reasons.setdefault(field, detail["msg"])
     return "; ".join(f"{field}: {reason}" for field, reason in reasons.items())
+
+
+def options_of(stage: Stage) -> type[Options]:
+    """The options model that a stage's row names; one without a row has none to set.
+
+    Raises:
+        BadRequest: there is no such class, or it is no `Options`.
+    """
+    if stage.options is None:
+        return Options
+    field = f"stages.{stage.name}.options"
+    found = load_class(stage.options, field)
+    if not issubclass(found, Options):
+        raise BadRequest(f"{field}: {stage.options} must be a subclass of darkroom.stages.options:Options")
+    return found
+
+
+OPTIONS: dict[str, type[Options]] = {stage.name: options_of(stage) for stage in STAGES.values()}

@@ -1,0 +1,32 @@
+"""Find a class by its name `module:Class`, in the package or among the user's own modules."""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+from darkroom.errors import BadRequest
+from darkroom.settings import settings
+
+
+def load_class(name: str, field: str) -> type[Any]:
+    """The class `name`; the folder `DARKROOM_CODE` is looked through last, so it hides nothing.
+
+    Raises:
+        BadRequest: there is no such module or class; the message names `field`.
+    """
+    folder = str(settings().code)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name not in (module, module.partition(".")[0]):
+            raise BadRequest(f"{field}: {module} needs {error.name}, which is not installed") from error
+        raise BadRequest(f"{field}: no module {module!r}, neither installed nor in {folder}") from error
+    except AttributeError as error:
+        where = getattr(sys.modules.get(module), "__file__", None)
+        raise BadRequest(f"{field}: no class {attribute!r} in {where or module}") from error
+    if not isinstance(found, type):
+        raise BadRequest(f"{field}: {name} is not a class")
+    return found
