@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from darkroom.errors import ItemError, ServerBusy, ServerGone, ServerTimeout
+from darkroom.errors import ItemError, ServerAway, ServerBusy, ServerGone, ServerTimeout
 from darkroom.serving.client import StageClient
 from darkroom.stages.base import Output, Request
 
@@ -84,7 +84,10 @@ class Attempts:
             raise ServerGone(f"the server fails its canary: {error}") from error
 
     def _patiently(self, request: Request) -> Output:
-        """One answer; a full queue is waited out within the grace and costs no try."""
+        """One answer; a full queue, and a server that is away, are waited out within the grace.
+
+        Neither costs a try: the server never saw the item.
+        """
         until = time.monotonic() + self._grace_s
         waits = 0
         while True:
@@ -95,6 +98,11 @@ class Attempts:
                 if time.monotonic() > until:
                     raise
                 time.sleep(_backoff_s(waits))
+            except ServerAway as error:
+                if time.monotonic() > until:
+                    raise
+                log.info("%s: %s; waiting for the server", request.custom_id, error)
+                self._wait_for_server()
 
 
 def _spent(error: ItemError, tries: int) -> ItemError:

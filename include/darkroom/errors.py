@@ -87,11 +87,17 @@ class ServerBusy(DarkroomError):
 
 
 class ServerGone(DarkroomError):
-    """The model server is down, restarting or draining; soon again, or elsewhere."""
+    """The model server died under the request, or is down; soon again, or elsewhere."""
 
     code = "server_gone"
     fault = "host"
     retryable = True
+
+
+class ServerAway(ServerGone):
+    """The model server did not take the request: it is starting, draining or down (HTTP 503)."""
+
+    code = "server_away"
 
 
 class ServerTimeout(DarkroomError):

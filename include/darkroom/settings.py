@@ -62,6 +62,12 @@ class Settings(BaseSettings):
     """The folder of your own stages' modules."""
     implementations: dict[str, str] = {}
     """Another class for a stage than its table row names, by stage: `{"generate": "module:Class"}`."""
+    server_python: str = ""
+    """The interpreter of the model servers, such as `.venv-gpu/bin/python`; default: the plant's own."""
+    canary_every_s: float = Field(default=10.0, gt=0)
+    """How often a supervisor has its server run its stage's sample."""
+    trace: str = ""
+    """A folder for `[begin, end, items]` of every batch that a model server runs; empty: none."""
     min_chunk_s: float = 10.0
     """A chunk shorter than this costs more to schedule than to run."""
     max_chunk_s: float = 900.0

@@ -1,27 +1,39 @@
-"""Stages that misbehave on request, for the model server's tests."""
+"""Stages that misbehave on request, for the tests of the model server and its supervisor."""
 
+import os
+import signal
 import time
+from pathlib import Path
 
 from darkroom.errors import InvalidItem, ItemError
 from darkroom.stages.base import Output, Request
 
 
 class Puppet:
-    """Does what the prompt says: `hang`, `raise`, `fail`, `short`; else it echoes the picture."""
+    """Does what a prompt says: `hang`, `raise`, `fail`, `leak`, `die`, `slow`; else it echoes the picture."""
 
     def load(self) -> None:
-        pass
+        self.leaked = []
 
     def run(self, batch: list[Request]) -> list[Output | ItemError]:
         prompts = [request.prompt for request in batch]
         if "hang" in prompts:
             time.sleep(600)
+        if "die" in prompts:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "slow" in prompts:
+            time.sleep(0.5)
+        if "leak" in prompts:
+            self.leaked.append(bytes([1]) * (50 << 20))
         if "raise" in prompts:
             raise RuntimeError("out of memory")
         return [
             InvalidItem("prompt: told to fail")
             if request.prompt == "fail"
-            else Output(image=request.image, details={"batch": len(batch), "id": request.custom_id})
+            else Output(
+                image=request.image,
+                details={"batch": len(batch), "id": request.custom_id, "pid": os.getpid()},
+            )
             for request in batch
         ]
 
@@ -39,3 +51,23 @@ class Sick(Puppet):
 
     def sample(self) -> Request:
         return Request("canary", prompt="fail")
+
+
+class Falls(Puppet):
+    """Its sample works until a file is there, as on a GPU whose driver has failed."""
+
+    def __init__(self, marker: str) -> None:
+        self.marker = Path(marker)
+
+    def run(self, batch: list[Request]) -> list[Output | ItemError]:
+        if self.marker.exists():
+            self.marker.unlink()
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return super().run(batch)
+
+
+class Miscounts(Puppet):
+    """Gives an answer too few."""
+
+    def run(self, batch: list[Request]) -> list[Output | ItemError]:
+        return super().run(batch)[1:] if batch[0].prompt != "echo" else super().run(batch)

@@ -6,12 +6,30 @@ from typing import Self
 
 import httpx
 
-from darkroom.errors import DarkroomError, InvalidItem, ServerBusy, ServerGone, ServerTimeout, StageFailed
-from darkroom.serving.messages import CANARY, decode_answer, encode_request
+from darkroom.errors import (
+    DarkroomError,
+    InvalidItem,
+    ServerAway,
+    ServerBusy,
+    ServerGone,
+    ServerTimeout,
+    StageFailed,
+)
+from darkroom.serving.messages import CANARY, decode_answer, decode_refusal, encode_request
 from darkroom.stages.base import Output, Request
 
 PATH = "/inference"
 _POLL_S = 0.1
+_ERRORS: dict[int, type[DarkroomError]] = {
+    httpx.codes.BAD_REQUEST: InvalidItem,
+    httpx.codes.REQUEST_TIMEOUT: ServerTimeout,
+    httpx.codes.REQUEST_ENTITY_TOO_LARGE: InvalidItem,
+    httpx.codes.UNPROCESSABLE_ENTITY: InvalidItem,
+    httpx.codes.TOO_MANY_REQUESTS: ServerBusy,
+    httpx.codes.INTERNAL_SERVER_ERROR: StageFailed,
+    httpx.codes.SERVICE_UNAVAILABLE: ServerAway,
+}
+"""What a status means; of any other, something else sits on the port."""
 
 
 class StageClient:
@@ -41,10 +59,11 @@ class StageClient:
         Raises:
             ItemError: what the stage said of this item, or that its request can't be read.
             ServerBusy: its queue is full (429).
-            ServerGone: it is down, restarting, draining, or something else sits on its port.
+            ServerAway: it is down, starting or draining, and never saw the request.
+            ServerGone: it died under the request, or something else sits on its port.
             ServerTimeout: no answer within the deadline.
         """
-        return self._send(encode_request(request), self.deadline_s)
+        return self._send(encode_request(request), self.deadline_s, request.custom_id)
 
     def healthy(self, deadline_s: float | None = None) -> bool:
         """Whether the server answers a real canary inference within `deadline_s`.
@@ -52,10 +71,27 @@ class StageClient:
         A full queue is asked again until the deadline: it may be that of a busy server or of a hanging one.
         """
         try:
-            self._canary(time.monotonic() + (self.deadline_s if deadline_s is None else deadline_s))
+            self.canary(self.deadline_s if deadline_s is None else deadline_s)
         except DarkroomError:
             return False
         return True
+
+    def canary(self, deadline_s: float) -> None:
+        """Have the server run its stage's sample; a full queue is asked again until the deadline.
+
+        Raises:
+            ServerGone, ServerBusy, ServerTimeout: no answer within `deadline_s`.
+            ItemError: the stage fails on its own sample.
+        """
+        until = time.monotonic() + deadline_s
+        while True:
+            try:
+                self._send(CANARY, max(until - time.monotonic(), _POLL_S))
+                return
+            except ServerBusy:
+                if time.monotonic() + _POLL_S >= until:
+                    raise
+                time.sleep(_POLL_S)
 
     def wait_until_healthy(self, deadline_s: float) -> None:
         """Return as soon as the server answers a canary.
@@ -67,7 +103,7 @@ class StageClient:
         until = time.monotonic() + deadline_s
         while True:
             try:
-                return self._canary(until)
+                return self.canary(until - time.monotonic())
             except ServerGone:
                 if time.monotonic() + _POLL_S >= until:
                     raise
@@ -85,44 +121,24 @@ class StageClient:
     ) -> None:
         self.close()
 
-    def _canary(self, until: float) -> None:
-        while True:
-            try:
-                self._send(CANARY, max(until - time.monotonic(), _POLL_S))
-                return
-            except ServerBusy:
-                if time.monotonic() + _POLL_S >= until:
-                    raise
-                time.sleep(_POLL_S)
-
-    def _send(self, frame: bytes, timeout_s: float) -> Output:
+    def _send(self, frame: bytes, timeout_s: float, custom_id: str = "") -> Output:
         try:
             response = self._http.post(PATH, content=frame, timeout=timeout_s)
+        except httpx.ConnectError as error:
+            raise ServerAway(f"{self.url}: {error}") from error
         except httpx.TimeoutException as error:
             raise ServerTimeout(f"{self.url} did not answer within {timeout_s:g} s") from error
         except httpx.TransportError as error:
             raise ServerGone(f"{self.url}: {type(error).__name__}: {error}") from error
         if response.status_code != httpx.codes.OK:
-            raise self._explain(response)
+            raise self._explain(response, custom_id)
         try:
             return decode_answer(response.content)
         except ValueError as error:
             raise ServerGone(f"{self.url} answers, but not as a model server: {error}") from error
 
-    def _explain(self, response: httpx.Response) -> DarkroomError:
+    def _explain(self, response: httpx.Response, custom_id: str) -> DarkroomError:
+        if refused := decode_refusal(response.content, custom_id):
+            return refused
         what = f"{self.url}: HTTP {response.status_code} {response.text[:300].strip()}"
-        match response.status_code:
-            case httpx.codes.TOO_MANY_REQUESTS:
-                return ServerBusy(what)
-            case httpx.codes.REQUEST_TIMEOUT:
-                return ServerTimeout(what)
-            case (
-                httpx.codes.BAD_REQUEST
-                | httpx.codes.UNPROCESSABLE_ENTITY
-                | httpx.codes.REQUEST_ENTITY_TOO_LARGE
-            ):
-                return InvalidItem(what)
-            case httpx.codes.INTERNAL_SERVER_ERROR:
-                return StageFailed(what)
-            case _:
-                return ServerGone(what)
+        return _ERRORS.get(response.status_code, ServerGone)(what)

@@ -1,5 +1,6 @@
 """Requests and answers as frames: the two ends of `wire` in terms of stages."""
 
+import json
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -79,6 +80,24 @@ def decode_answer(frame: bytes) -> Output:
         verdict=None if verdict is None else Verdict.model_validate(verdict),
         details=header.get("details") or {},
     )
+
+
+def encode_refusal(answers: list[tuple[str, ItemError]]) -> str:
+    """The text of a 422: who asked for what can't be done, by `custom_id`, and why."""
+    refused = {custom_id: {"code": error.code, "message": str(error)} for custom_id, error in answers}
+    return json.dumps({"refused": refused}, ensure_ascii=False)
+
+
+def decode_refusal(body: bytes, custom_id: str) -> ItemError | None:
+    """What a 422 says of one item; None when it says nothing of it."""
+    start = body.find(b"{")  # mosec puts the name of its error before the text
+    if start < 0:
+        return None
+    try:
+        refused = json.loads(body[start:])["refused"]
+        return item_error(refused.get(custom_id) or refused[""])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def item_error(error: dict[str, Any]) -> ItemError:

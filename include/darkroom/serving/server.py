@@ -3,7 +3,8 @@
 Mosec 0.9.8 around a stage: a Rust front for HTTP, queue and batches, and one worker process that holds
 the model. What to know of it:
 
-* Its only worker dying ends the whole server, with exit code 0 in mosec; here with 1. Restart it always.
+* Its only worker dying ends the whole server, with exit code 0 in mosec; here with 1. `supervisor.py`
+  starts it again.
 * SIGTERM: new requests get 503, those in flight finish, exit 0. But a worker that hangs ignores SIGTERM
   and the main process waits for it, so whoever stops a server must be ready to send SIGKILL.
 * SIGKILL to the main process: the worker notices within a second and ends the front (`worker.py`).
@@ -19,7 +20,7 @@ from typing import Any
 from mosec import Server
 
 from darkroom.flows import STAGES, Stage
-from darkroom.serving.worker import IMPLEMENTATION_ENV, STAGE_ENV, StageWorker
+from darkroom.serving.worker import IMPLEMENTATION_ENV, STAGE_ENV, StageWorker, end_with
 from darkroom.settings import settings
 
 ADDRESS = "127.0.0.1"
@@ -81,7 +82,10 @@ def main() -> int:
     parser.add_argument(
         "--implementation", help="module:Class; default: DARKROOM_IMPLEMENTATIONS, then the stage table"
     )
+    parser.add_argument("--supervisor", type=int, help="pid of the supervisor; ends when that does")
     arguments = parser.parse_args()
+    if arguments.supervisor:
+        end_with(arguments.supervisor)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stage = STAGES[arguments.stage]
     named = arguments.implementation or settings().implementations.get(stage.name)

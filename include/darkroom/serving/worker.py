@@ -1,23 +1,31 @@
 """The process that holds a stage's model: mosec hands it frames, it runs them as one batch."""
 
+import json
 import logging
 import os
 import shutil
+import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any, cast
 
 import psutil
 from mosec import ValidationError, Worker
+from mosec.errors import MosecTimeoutError
 
-from darkroom.errors import BadRequest, InvalidItem, ItemError
+from darkroom.errors import BadRequest, InvalidImage, InvalidItem, ItemError, StageFailed
 from darkroom.flows import STAGES, Stage
 from darkroom.loading import load_class
-from darkroom.serving.messages import decode_request, encode_answer
+from darkroom.serving.messages import decode_request, encode_answer, encode_refusal
+from darkroom.serving.status import LoadReport
+from darkroom.settings import settings
 from darkroom.stages.base import Output, Request, StageModel
 
 STAGE_ENV, IMPLEMENTATION_ENV = "DARKROOM_STAGE", "DARKROOM_IMPLEMENTATION"
+REPORT_ENV = "DARKROOM_REPORT"
+"""Where to tell the supervisor what came of loading; without it an error ends the worker loudly."""
 _PARENT_CHECK_S = 0.5
 
 log = logging.getLogger(__name__)
@@ -30,15 +38,33 @@ class StageWorker(Worker):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        _follow_parent()
-        self._model = load_stage(STAGES[os.environ[STAGE_ENV]], os.environ[IMPLEMENTATION_ENV])
+        _follow_main()
+        self._implementation = os.environ[IMPLEMENTATION_ENV]
+        report = os.environ.get(REPORT_ENV)
+        try:
+            # Mosec asks a worker nothing before this returns: an answered request means warm.
+            loaded = self._load(STAGES[os.environ[STAGE_ENV]])
+        # User code may raise anything; the supervisor says it once, however often it tries again.
+        except Exception as error:
+            if not report:
+                raise
+            text = traceback.format_exc()
+            LoadReport(error=f"{type(error).__name__}: {error}", traceback=text).write(Path(report))
+            sys.exit(1)
+        if report:
+            loaded.write(Path(report))
+        self._trace = _open_trace(os.environ[STAGE_ENV])
+
+    def _load(self, stage: Stage) -> LoadReport:
         started = time.monotonic()
+        self._model = load_stage(stage, self._implementation)
         self._model.load()
-        # Mosec asks a worker nothing before this returns: an answered request means warm.
         answer = self._model.run([self._model.sample()])[0]
         if isinstance(answer, ItemError):
             raise answer
-        log.info("%s is warm after %.1f s", os.environ[IMPLEMENTATION_ENV], time.monotonic() - started)
+        seconds = round(time.monotonic() - started, 3)
+        log.info("%s is warm after %.1f s", self._implementation, seconds)
+        return LoadReport(seconds=seconds, device=str(getattr(self._model, "device", "cpu")))
 
     def deserialize(self, data: bytes) -> Request | InvalidItem:
         """The request, or what is wrong with it: raising here would fail the whole batch."""
@@ -53,20 +79,43 @@ class StageWorker(Worker):  # type: ignore[misc]
         """Answers in the order of the batch; unreadable requests are answered without the model.
 
         Raises:
-            ValidationError: none can be read. Mosec knows one status for a batch, so only then can it
-                be a 422; beside readable ones the error travels in the frame.
+            ValidationError: nothing in the batch can be done. Mosec knows one status for a batch, so only
+                then can it be a 422; beside good requests the error travels in the frame.
         """
         batch = cast("list[Request | InvalidItem]", data if isinstance(data, list) else [data])
         requests = [entry for entry in batch if isinstance(entry, Request)]
-        if not requests:
-            raise ValidationError("; ".join(str(entry) for entry in batch))
-        answers = iter(self._model.run(requests))
+        answers = iter(self._run(requests) if requests else [])
         result = [next(answers) if isinstance(entry, Request) else entry for entry in batch]
+        _refuse(batch, result)
         return result if isinstance(data, list) else result[0]
 
     def serialize(self, data: Output | ItemError) -> bytes:
         """The frame of one answer."""
         return encode_answer(data)
+
+    def _run(self, requests: list[Request]) -> list[Output | ItemError]:
+        """The stage's answers; where it raises on a batch, each item is tried alone."""
+        begun = time.time()
+        try:
+            return self._checked(requests)
+        except MosecTimeoutError:
+            raise
+        except Exception as error:
+            log.warning("%s raised on %d items", self._implementation, len(requests), exc_info=error)
+            if len(requests) == 1:
+                return [StageFailed(f"{type(error).__name__}: {error}")]
+        finally:
+            if self._trace:
+                self._trace.write(json.dumps([begun, time.time(), len(requests)]) + "\n")
+        return [self._run([request])[0] for request in requests]
+
+    def _checked(self, requests: list[Request]) -> list[Output | ItemError]:
+        answers = self._model.run(requests)
+        if len(answers) != len(requests):
+            raise TypeError(f"run() gave {len(answers)} answers to {len(requests)} requests")
+        if odd := [a for a in answers if not isinstance(a, Output | ItemError)]:
+            raise TypeError(f"run() must answer with Output or ItemError, not {type(odd[0]).__name__}")
+        return answers
 
 
 def load_stage(stage: Stage, implementation: str) -> StageModel:
@@ -84,10 +133,28 @@ def load_stage(stage: Stage, implementation: str) -> StageModel:
     try:
         return cast(StageModel, found(**config))
     except (TypeError, ValueError) as error:
-        raise BadRequest(f"stages.{stage.name}.config: {error}") from error
+        raise BadRequest(f"stages.{stage.name}.config ({', '.join(config)}): {error}") from error
 
 
-def _follow_parent() -> None:
+def _refuse(batch: list[Request | InvalidItem], result: list[Output | ItemError]) -> None:
+    ids = [entry.custom_id if isinstance(entry, Request) else "" for entry in batch]
+    bad = [answer for answer in result if isinstance(answer, InvalidItem | InvalidImage)]
+    # Two batches may use the same name for an item; then only the frames tell whose error it is.
+    if len(bad) == len(result) and len(set(ids)) == len(ids):
+        raise ValidationError(encode_refusal(list(zip(ids, bad, strict=True))))
+
+
+def _open_trace(stage: str) -> Any:
+    """A file of `[begin, end, items]` lines, one a batch, in epoch seconds; None when none is asked for."""
+    folder = settings().trace
+    if not folder:
+        return None
+    path = Path(folder) / f"{stage}-{os.getpid()}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("a", buffering=1)
+
+
+def _follow_main() -> None:
     """End this worker and mosec's front process when the main process is killed.
 
     Without this, `kill -9` of the main process leaves both behind: the front keeps the port, so that no
@@ -98,14 +165,23 @@ def _follow_parent() -> None:
     # The front's argument is its configuration, in a temporary folder that the main process would remove.
     folders = [Path(front.cmdline()[1]).parent for front in fronts]
 
-    def watch() -> None:
-        while os.getppid() == parent.pid:
-            time.sleep(_PARENT_CHECK_S)
+    def clean_up() -> None:
         for front in fronts:
             if front.is_running():
                 front.kill()
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
+
+    end_with(parent.pid, clean_up)
+
+
+def end_with(parent_pid: int, clean_up: Any = lambda: None) -> None:
+    """End this process, after `clean_up`, when its parent has ended, however it did."""
+
+    def watch() -> None:
+        while os.getppid() == parent_pid:
+            time.sleep(_PARENT_CHECK_S)
+        clean_up()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="follow-parent").start()

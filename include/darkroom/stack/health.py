@@ -11,6 +11,8 @@ from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 from darkroom.flows import STAGES
+from darkroom.serving.status import ServerStatus, State, status_file
+from darkroom.settings import settings
 from darkroom.stack.layout import BROKER, Stack
 from darkroom.stack.ports import answers
 
@@ -18,6 +20,8 @@ _TIMEOUT_S = 5.0
 _CANARY_S = 20.0
 _PING_S = 1.5
 _FRESH_S = 1.0
+_STARTS = 2
+"""A first start may have met a port that was not free yet."""
 
 _http = build_opener(ProxyHandler({}))
 """No proxy for the loopback; and no TLS context, which costs more than all the rest of a probe."""
@@ -76,6 +80,14 @@ class WorkerPing:
             except (OSError, *app.connection_for_read().connection_errors):
                 return set()
         return {host for reply in replies for host in reply}
+
+
+def why_server_fails(name: str) -> str:
+    """Why a model server was ended, when it has never worked and its supervisor tries again; else nothing."""
+    status = ServerStatus.read(status_file(settings().home, name))
+    if status is None or status.state is not State.WAITING or status.starts < _STARTS:
+        return ""
+    return status.reason
 
 
 def server_answers(port: int, url: str, deadline_s: float) -> bool:

@@ -80,6 +80,8 @@ class Launch:
             if self._finished(part.name, lambda: part.probe(process.started), pool):
                 self._mark_done(part.name, "healthy")
                 return
+        if reason := part.fails():
+            raise StackError(f"{part.name} does not work: {reason}; see {self.home.log(part.name)}")
         waited_s = time.monotonic() - self._begun[part.name]
         if process.state == "FATAL" or len(starts) >= _DEATHS:
             raise self._failure(part, f"does not stay up ({process.description})")

@@ -117,7 +117,7 @@ def _prepare(home: Home, supervisor: Supervisor) -> list[str]:
     )
     # Without it each process would write a default one, with keys of its own.
     write_private(home.airflow / "airflow.cfg", "# Set by the environment: see docs/settings.md.\n")
-    for stale in (home.path / "run").glob("*.pid"):
+    for stale in (*(home.path / "run").glob("*.pid"), *(home.path / "run" / "servers").glob("*.json")):
         stale.unlink()
     conf, env = _configuration(stack)
     home.update_state(fingerprint=fingerprint(conf, env))

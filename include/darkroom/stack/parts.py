@@ -13,7 +13,7 @@ from functools import partial
 from darkroom.flows import DEFAULT_QUEUE, STAGES, Stage
 from darkroom.settings import settings
 from darkroom.stack import environment, health, valkey
-from darkroom.stack.layout import Stack
+from darkroom.stack.layout import PROGRESS, Stack
 from darkroom.stack.postgres import Postgres
 
 Probe = Callable[[float], bool]
@@ -39,6 +39,8 @@ class Part:
     stop_wait_s: int = 10
     """Then it is killed, with its process group."""
     user: str = ""
+    fails: Callable[[], str] = lambda: ""
+    """Why it does not work, where that is known; waiting longer won't help then."""
 
 
 def parts(stack: Stack) -> dict[str, Part]:
@@ -100,14 +102,19 @@ def _default_worker(stack: Stack, ping: health.WorkerPing) -> Part:
 def _server_with_worker(stack: Stack, stage: Stage, name: str, ping: health.WorkerPing) -> list[Part]:
     server = f"server-{name}"
     urls = json.dumps({stage.name: stack.server_url(name)})
-    command = (_PYTHON, "-m", "darkroom.serving.server", "--stage", stage.name)
+    command = (_PYTHON, "-m", "darkroom.serving.supervisor", "--stage", stage.name, "--name", name)
     return [
         Part(
             server,
             (*command, "--port", str(stack.ports[server])),
             lambda _: health.server_answers(stack.ports[server], stack.server_url(name), stage.deadline_s),
-            environment={"OMP_NUM_THREADS": str(settings().threads)},
-            deadline_s=180,
+            uses=("valkey",),
+            fails=partial(health.why_server_fails, name),
+            environment={
+                "OMP_NUM_THREADS": str(settings().threads),
+                "DARKROOM_REDIS_URL": stack.redis_url(PROGRESS),
+            },
+            deadline_s=stage.load_s,
         ),
         _worker(
             stack, name, stage.queue, stage.lanes_per_server, {"DARKROOM_SERVER_URLS": urls}, (server,), ping

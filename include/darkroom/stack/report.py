@@ -32,6 +32,7 @@ class PartStatus:
     """Of its processes together, shared pages counted once."""
     uptime_s: int
     waits_for: tuple[str, ...]
+    """Other parts; or why it does not work."""
 
 
 def stack_status(home: Home) -> list[PartStatus]:
@@ -53,6 +54,8 @@ def _works(part: Part, process: Process) -> bool:
 
 def _status(part: Part, process: Process, healthy: dict[str, bool]) -> PartStatus:
     missing = tuple(name for name in (*part.needs, *part.uses) if not healthy.get(name, True))
+    if reason := "" if healthy[part.name] else part.fails():
+        missing = (*missing, reason)
     state = _STATES.get(process.state, "starting")
     if healthy[part.name]:
         state, missing = "healthy", ()

@@ -1,0 +1,87 @@
+"""Which model servers are there, all over the fleet: each tells it of itself, in Redis.
+
+Key `darkroom:server:{host}:{name}` = JSON of a `ServerStatus`, gone by itself when nobody renews it.
+Losing Redis loses it for seconds: everybody tells again.
+"""
+
+import logging
+from typing import Any
+
+import redis
+from pydantic import ValidationError
+
+from darkroom.errors import DarkroomError
+from darkroom.serving.status import ServerStatus, State
+
+log = logging.getLogger(__name__)
+KEEP_S = 30
+"""A server that has told nothing for so long does not count."""
+_PREFIX = "darkroom:server:"
+
+
+class FleetUnknown(DarkroomError):
+    """Redis does not say which servers there are."""
+
+    code = "fleet_unknown"
+    retryable = True
+
+
+class Fleet:
+    """The servers of the fleet; an empty URL knows of none and tells nobody."""
+
+    def __init__(self, url: str) -> None:
+        self._redis: Any = redis.Redis.from_url(url, decode_responses=True, socket_timeout=2) if url else None
+
+    def tell(self, host: str, status: ServerStatus) -> None:
+        """Say what a server is doing; a Redis that is down stops no server."""
+        self._try(lambda: self._redis.set(_key(host, status), status.model_dump_json(), ex=KEEP_S))
+
+    def forget(self, host: str, status: ServerStatus) -> None:
+        """Say that a server has gone for good."""
+        self._try(lambda: self._redis.delete(_key(host, status)))
+
+    def servers(self) -> list[ServerStatus]:
+        """Every server that told something lately.
+
+        Raises:
+            FleetUnknown: Redis does not answer.
+        """
+        if self._redis is None:
+            return []
+        try:
+            keys = list(self._redis.scan_iter(f"{_PREFIX}*", count=1000))
+            told = self._redis.mget(keys) if keys else []
+        except redis.RedisError as error:
+            raise FleetUnknown(str(error)) from error
+        return [status for text in told if text and (status := _read(text))]
+
+    def lanes(self) -> dict[str, int]:
+        """Lanes of servers that are ready, by stage.
+
+        Raises:
+            FleetUnknown: Redis does not answer.
+        """
+        ready: dict[str, int] = {}
+        for server in self.servers():
+            if server.state is State.READY:
+                ready[server.stage] = ready.get(server.stage, 0) + server.lanes
+        return ready
+
+    def _try(self, call: Any) -> None:
+        if self._redis is None:
+            return
+        try:
+            call()
+        except redis.RedisError as error:
+            log.warning("the fleet was not told: %s", error)
+
+
+def _key(host: str, status: ServerStatus) -> str:
+    return f"{_PREFIX}{host}:{status.name}"
+
+
+def _read(text: str) -> ServerStatus | None:
+    try:
+        return ServerStatus.model_validate_json(text)
+    except ValidationError:
+        return None  # of another version: its own pools can't use it either

@@ -1,0 +1,106 @@
+"""What is told of a model server: by its worker to the supervisor, by the supervisor to everybody."""
+
+import os
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+class State(StrEnum):
+    """What a server is doing."""
+
+    LOADING = "loading"
+    READY = "ready"
+    """A canary has been answered, and none has missed its deadline since."""
+    DRAINING = "draining"
+    """No new requests; those in flight end."""
+    WAITING = "waiting"
+    """It ended; another start follows after a back-off. `reason` says why it ended."""
+    STOPPED = "stopped"
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    def write(self, path: Path) -> None:
+        """Replace the file, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w") as file:
+            file.write(self.model_dump_json(indent=1))
+        Path(name).replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """What the file says; None when there is none that can be read."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            return None
+
+
+class LoadReport(_Told):
+    """What came of loading a stage's weights, from the process that did."""
+
+    seconds: float = 0
+    """Weights and the first sample."""
+    device: str = ""
+    """Where it computes, as the stage says: `cpu`, `cuda:0 NVIDIA H200`."""
+    error: str = ""
+    traceback: str = ""
+
+
+class GpuStatus(_Told):
+    """One look at a GPU."""
+
+    index: int
+    uuid: str
+    name: str
+    temperature_c: int
+    memory_used_mb: int
+    memory_total_mb: int
+    xid_errors: list[int]
+    """Xid error numbers since the supervisor started, oldest first, 16 at most.
+
+    Source: https://docs.nvidia.com/deploy/xid-errors/
+    """
+
+
+class ServerStatus(_Told):
+    """One look at a model server."""
+
+    name: str
+    """`generate-1`, `generate-gpu0`."""
+    stage: str
+    model: str
+    implementation: str
+    state: State
+    reason: str = ""
+    """Why it is not ready."""
+    last_end: str = ""
+    """Why it was last started anew."""
+    pid: int | None = None
+    url: str = ""
+    lanes: int = 0
+    starts: int = 0
+    """Of its process, since the supervisor started."""
+    loaded: LoadReport | None = None
+    """None while the weights are not loaded."""
+    memory_mb: int = 0
+    """On its device."""
+    memory_limit_mb: int = 0
+    canary_s: float | None = None
+    """How long the last canary took."""
+    gpu: GpuStatus | None = None
+    schema_version: int = 1
+    """Of the records that this host writes."""
+    updated: float = 0
+    """Epoch seconds."""
+
+
+def status_file(home: Path, name: str) -> Path:
+    """Where the status of a server lies, below the state folder of its host."""
+    return home / "run" / "servers" / f"{name}.json"

@@ -1,0 +1,225 @@
+"""Keeps one model server at work: `python -m darkroom.serving.supervisor --stage generate --port 8101`.
+
+A server that ends is started again, after a back-off. One that hangs is killed: the proof of life is an
+answered canary, as a port stays open and `GET /` says 200 while the model hangs. One that grows beyond its
+memory limit is drained, which ends at a batch boundary, and started anew. What goes on is in a status file,
+and told to the fleet.
+"""
+
+import argparse
+import logging
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from darkroom.errors import DarkroomError, ServerGone
+from darkroom.fleet import Fleet
+from darkroom.flows import STAGES, Stage
+from darkroom.records import SCHEMA_VERSION
+from darkroom.serving.client import StageClient
+from darkroom.serving.gpu import Gpu
+from darkroom.serving.process import ServerProcess
+from darkroom.serving.status import LoadReport, ServerStatus, State, status_file
+from darkroom.settings import Settings, settings
+
+_TICK_S = 0.2
+_LOOK_S = 2.0
+"""How often memory is looked at and the status is told."""
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 1.0, 120.0
+_STABLE_S = 60.0
+"""Who was ready for so long starts again without waiting longer than the first time."""
+
+log = logging.getLogger("supervisor")
+
+
+class Supervisor:
+    """One model server, however often it must be started."""
+
+    def __init__(self, stage: Stage, name: str, port: int, gpu: str | None, here: Settings) -> None:
+        """Watch over a server of `stage` on `port`.
+
+        Args:
+            stage: its row.
+            name: of the server on this host, such as `generate-1`.
+            port: on loopback.
+            gpu: pinned to this one, by index or UUID; None: wherever the stage computes.
+            here: the settings of this process.
+
+        Raises:
+            ValueError: there is no such GPU.
+        """
+        self._stage, self._here = stage, here
+        self._gpu = Gpu(gpu) if gpu is not None else None
+        self._client = StageClient(f"http://127.0.0.1:{port}", stage.deadline_s)
+        self._command = [
+            f"--stage={stage.name}", f"--port={port}", f"--supervisor={os.getpid()}",
+        ]  # fmt: skip
+        # In the order of NVML, which is not CUDA's own.
+        pin = {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if gpu is not None else {}
+        self._report = here.home / "run" / "servers" / f"{name}.load.json"
+        self._environment = {**pin, "DARKROOM_REPORT": str(self._report)}
+        self._status_file = status_file(here.home, name)
+        self._fleet = Fleet(here.redis_url.get_secret_value())
+        self._host = here.host or platform.node()
+        self._status = ServerStatus(
+            name=name, stage=stage.name, model=stage.model,
+            implementation=here.implementations.get(stage.name) or stage.implementation,
+            state=State.LOADING, url=self._client.url, lanes=stage.lanes_per_server,
+            memory_limit_mb=stage.memory_mb, schema_version=SCHEMA_VERSION,
+        )  # fmt: skip
+        self._stop = threading.Event()
+        self._canaries = ThreadPoolExecutor(1, thread_name_prefix="canary")
+        self._looked_at = 0.0
+
+    def stop(self) -> None:
+        """Drain the server and end."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Keep the server at work until `stop` is called."""
+        backoff_s, said = _FIRST_BACKOFF_S, ""
+        while not self._stop.is_set():
+            self._tell(State.LOADING, starts=self._status.starts + 1, loaded=None, canary_s=None)
+            server = ServerProcess(self._command, self._report, self._environment)
+            self._tell(State.LOADING, pid=server.pid)
+            try:
+                ready_s, reason = self._watch(server)
+            finally:
+                server.kill()
+            if self._stop.is_set():
+                break
+            backoff_s = _FIRST_BACKOFF_S if ready_s > _STABLE_S else backoff_s
+            if reason != said:  # once, not at every start
+                log.error("%s: %s", self._status.name, reason)
+                said = reason
+            first_line = reason.splitlines()[0]
+            self._tell(State.WAITING, reason=first_line, last_end=first_line, pid=None, memory_mb=0)
+            self._wait(backoff_s)
+            backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
+        self._tell(State.STOPPED, reason="", pid=None, memory_mb=0)
+        self._fleet.forget(self._host, self._status)
+
+    def _watch(self, server: ServerProcess) -> tuple[float, str]:
+        """Seconds for which it was ready, and why it must be, or was, ended."""
+        if reason := self._await_load(server):
+            return 0, reason
+        begun = time.monotonic()
+        canary: Future[float] | None = None
+        asked = -self._here.canary_every_s
+        while not self._stop.is_set():
+            if server.exit_code is not None:
+                return time.monotonic() - begun, f"ended by itself (exit code {server.exit_code})"
+            if canary is None and time.monotonic() - asked >= self._here.canary_every_s:
+                asked, canary = time.monotonic(), self._canaries.submit(self._canary)
+            if canary is not None and canary.done():
+                try:
+                    self._tell(State.READY, reason="", canary_s=round(canary.result(), 3))
+                except DarkroomError as error:
+                    return time.monotonic() - begun, f"canary failed: {error}"
+                canary = None
+            if reason := self._look(server):
+                self._drain(server, reason)
+                return time.monotonic() - begun, reason
+            self._wait(_TICK_S)
+        self._drain(server, "")
+        return time.monotonic() - begun, ""
+
+    def _await_load(self, server: ServerProcess) -> str:
+        """Wait until the weights are loaded; why they are not, or nothing."""
+        until = time.monotonic() + self._stage.load_s
+        while not self._stop.is_set():
+            report = server.load_report()
+            if report is not None and report.error:
+                return f"load failed: {report.error}\n{report.traceback}"
+            if report is not None:
+                self._tell(State.LOADING, loaded=report)
+                return ""
+            if server.exit_code is not None:
+                return f"ended while it was loading (exit code {server.exit_code})"
+            if time.monotonic() > until:
+                return f"not loaded after load_s = {self._stage.load_s:g} s"
+            self._look(server)
+            self._wait(_TICK_S)
+        return ""
+
+    def _canary(self) -> float:
+        """Seconds until the server has run its stage's sample.
+
+        Raises:
+            DarkroomError: it did not within the stage's deadline, or the sample fails.
+        """
+        begun = time.monotonic()
+        while True:
+            left_s = begun + self._stage.deadline_s - time.monotonic()
+            try:
+                self._client.canary(left_s)
+                return time.monotonic() - begun
+            except ServerGone:  # not listening yet; that it has ended is seen elsewhere
+                if left_s < _TICK_S or self._stop.wait(_TICK_S):
+                    raise
+
+    def _look(self, server: ServerProcess) -> str:
+        """Now and then, measure and tell; why the server must be replaced, or nothing."""
+        if time.monotonic() - self._looked_at < _LOOK_S:
+            return ""
+        self._looked_at = time.monotonic()
+        on_gpu = self._gpu.memory_mb(server.pids()) if self._gpu else None
+        memory_mb = server.ram_mb() if self._gpu is None else on_gpu or 0
+        self._tell(self._status.state, memory_mb=memory_mb)
+        if memory_mb <= self._stage.memory_mb:
+            return ""
+        return f"takes more than memory_mb = {self._stage.memory_mb}: replaced"
+
+    def _drain(self, server: ServerProcess, reason: str) -> None:
+        self._tell(State.DRAINING, reason=reason)
+        server.drain()
+        until = time.monotonic() + self._stage.deadline_s
+        while server.exit_code is None and time.monotonic() < until:
+            time.sleep(_TICK_S)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, but not for long when asked to stop; what is told must not grow old meanwhile."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._stop.wait(min(left, _LOOK_S)):
+            if left > _LOOK_S:
+                self._tell(self._status.state)
+
+    def _tell(self, state: State, **changes: str | float | LoadReport | None) -> None:
+        gpu = self._gpu.look() if self._gpu else None
+        now = {"state": state, "gpu": gpu, "updated": time.time()}
+        self._status = self._status.model_copy(update={**now, **changes})
+        self._status.write(self._status_file)
+        self._fleet.tell(self._host, self._status)
+
+
+def main() -> int:
+    """Parse the command line and supervise."""
+    parser = argparse.ArgumentParser(
+        prog="python -m darkroom.serving.supervisor", description="Keep one model server at work."
+    )
+    parser.add_argument("--stage", required=True, choices=sorted(STAGES))
+    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--name", help="of the server on this host; default: the stage's")
+    parser.add_argument("--gpu", help="index or UUID of the GPU it is pinned to")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    stage = STAGES[arguments.stage]
+    try:
+        supervisor = Supervisor(
+            stage, arguments.name or stage.name, arguments.port, arguments.gpu, settings()
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    supervisor.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

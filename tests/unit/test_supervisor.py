@@ -1,0 +1,297 @@
+"""The supervisor of a model server against servers that die, hang, leak and do not load."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from tests.servers import free_port
+
+from darkroom.errors import ServerAway, StageFailed
+from darkroom.serving.client import StageClient
+from darkroom.serving.status import ServerStatus, State, status_file
+from darkroom.settings import REPOSITORY
+from darkroom.stages.base import Request
+
+ROW = {
+    "summary": "does as told", "implementation": "serving_stages:Puppet", "model": "puppet@1",
+    "takes": "prompt", "gives": "image", "memory_mb": 4000, "seconds_per_item": 0.1,
+    "batch_size": 4, "deadline_s": 3, "load_s": 20,
+}  # fmt: skip
+
+
+class Supervised:
+    def __init__(self, folder: Path, row: dict) -> None:
+        self.port, self.home = free_port(), folder
+        self.client = StageClient(f"http://127.0.0.1:{self.port}", 20)
+        self.log = folder / "log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "darkroom.serving.supervisor",
+                    "--stage=puppet",
+                    f"--port={self.port}",
+                ],
+                env=os.environ
+                | {
+                    "PYTHONPATH": str(REPOSITORY / "include"),
+                    "DARKROOM_CODE": str(Path(__file__).parent),
+                    "DARKROOM_HOME": str(folder),
+                    "DARKROOM_STAGES": json.dumps({"puppet": ROW | row}),
+                    "DARKROOM_CANARY_EVERY_S": "0.3",
+                },
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def status(self) -> ServerStatus | None:
+        return ServerStatus.read(status_file(self.home, "puppet"))
+
+    def until(self, condition, timeout_s: float = 20) -> ServerStatus:
+        deadline = time.monotonic() + timeout_s
+        while not ((status := self.status()) and condition(status)):
+            assert time.monotonic() < deadline, (status, self.log.read_text()[-2000:])
+            time.sleep(0.05)
+        return status
+
+    def ready(self, starts: int = 1) -> ServerStatus:
+        return self.until(lambda status: status.state is State.READY and status.starts >= starts)
+
+    def tree(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def model_process(self) -> psutil.Process:
+        return next(child for child in self.tree() if "spawn_main" in " ".join(child.cmdline()))
+
+
+@pytest.fixture
+def supervised(tmp_path):
+    """Starts supervisors; ends them, and whatever they left, at the end."""
+    begun: list[Supervised] = []
+
+    def start(**row) -> Supervised:
+        begun.append(Supervised(tmp_path, row))
+        return begun[-1]
+
+    yield start
+    for one in begun:
+        family = one.tree() if one.process.poll() is None else []
+        for process in [one.process, *family]:
+            with_suppress_kill(process)
+        one.process.wait(10)
+        one.client.close()
+
+
+def with_suppress_kill(process) -> None:
+    try:
+        process.kill()
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return
+
+
+def assert_gone(family: list[psutil.Process]) -> None:
+    """All have ended; nobody may have collected them yet."""
+    _, alive = psutil.wait_procs(family, 10)
+    assert not [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextmanager
+def background(function, *arguments):
+    """`function` at work in a thread, whatever comes of it."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield pool.submit(function, *arguments)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def test_the_status_file_says_what_is_loaded_and_where(supervised):
+    status = supervised().ready()
+    assert status.model == "puppet@1"
+    assert status.implementation == "serving_stages:Puppet"
+    assert status.loaded.device == "cpu"
+    assert status.loaded.seconds >= 0
+    assert 0 < status.memory_mb < status.memory_limit_mb == 4000
+    assert status.gpu is None
+    assert status.canary_s < 3
+
+
+@pytest.mark.parametrize("victim", ["main", "model"])
+def test_a_server_that_is_killed_in_the_middle_of_a_batch_is_back(supervised, victim):
+    server = supervised()
+    first = server.ready()
+    with background(server.client.run, Request("a", prompt="hang")) as asked:
+        time.sleep(0.3)  # in flight
+        pid = first.pid if victim == "main" else server.model_process().pid
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(Exception, match=r"disconnected|reset|503|closed|error"):
+            asked.result(15)
+    again = server.ready(starts=2)
+    assert again.pid != first.pid
+    # Mosec, losing its model in a batch, first waits for that batch: whoever is first, notices.
+    assert again.last_end.startswith("ended by itself" if victim == "main" else ("ended", "canary failed"))
+    assert server.client.run(Request("b", prompt="echo", image=b"b")).image == b"b"
+
+
+def test_a_server_that_hangs_is_killed_when_its_canary_misses_the_deadline(supervised):
+    server = supervised(deadline_s=1)
+    first = server.ready()
+    with background(server.client.run, Request("a", prompt="hang")):
+        again = server.ready(starts=2)
+    assert "canary failed" in again.last_end
+    assert "did not answer within" in again.last_end
+    assert not psutil.pid_exists(first.pid)
+    assert server.client.run(Request("b", prompt="echo", image=b"b")).image == b"b"
+
+
+def test_a_model_process_that_is_frozen_is_killed_and_replaced(supervised):
+    server = supervised(deadline_s=1)
+    server.ready()
+    frozen = server.model_process()
+    frozen.suspend()
+    server.ready(starts=2)
+    assert not frozen.is_running()
+
+
+def test_a_server_whose_sample_fails_is_started_anew(supervised, tmp_path):
+    marker = tmp_path / "broken"
+    server = supervised(implementation="serving_stages:Falls", config={"marker": str(marker)})
+    server.ready()
+    marker.touch()
+    assert "illegal memory access" in server.ready(starts=2).last_end
+
+
+def test_a_server_that_grows_beyond_its_memory_is_replaced_between_batches_and_no_request_fails(supervised):
+    server = supervised(memory_mb=700)
+    server.ready()
+    pids, failed = set(), []
+    deadline = time.monotonic() + 30
+
+    def ask(prompt: str) -> None:
+        while len(pids) < 2 and not failed and time.monotonic() < deadline:
+            try:
+                pids.add(server.client.run(Request(prompt, prompt=prompt)).details["pid"])
+            except ServerAway:  # a client waits for it
+                time.sleep(0.1)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
+                failed.append(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, ["slow", "leak", "slow", "echo"]))
+    assert failed == []
+    assert len(pids) == 2
+    assert "memory_mb = 700" in server.ready(starts=2).last_end
+
+
+def test_a_load_that_fails_is_told_once_and_tried_again_ever_more_slowly(supervised):
+    server = supervised(implementation="serving_stages:Unloadable")
+    status = server.until(lambda status: status.starts >= 3)
+    assert "load failed: RuntimeError: no such device" in status.last_end
+    text = server.log.read_text()
+    assert text.count("Traceback") == 1
+    begun = time.monotonic()
+    server.until(lambda status: status.starts >= 4)
+    assert time.monotonic() - begun > 1, "the back-off grows"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"implementation": "serving_stages:Sick"}, "prompt: told to fail"),
+        ({"implementation": "serving_stages:None_"}, "no class 'None_'"),
+        ({"implementation": "no_such_module_here:X"}, "no module 'no_such_module_here'"),
+        ({"config": {"colour": 1}}, r"stages.puppet.config \(colour\)"),
+    ],
+)
+def test_why_a_stage_does_not_load_is_in_its_status(supervised, row, reason):
+    import re
+
+    status = supervised(**row).until(lambda status: status.state is State.WAITING)
+    assert re.search(reason, status.reason), status.reason
+
+
+def test_sigterm_lets_what_is_in_flight_end_and_leaves_nothing(supervised):
+    server = supervised()
+    server.ready()
+    family = server.tree()
+    with background(server.client.run, Request("a", prompt="slow", image=b"a")) as asked:
+        time.sleep(0.2)  # in flight
+        server.process.terminate()
+        assert asked.result(10).image == b"a"
+    assert server.process.wait(10) == 0
+    assert_gone(family)
+    assert server.status().state is State.STOPPED
+
+
+def test_sigterm_while_it_hangs_ends_all_after_the_deadline(supervised):
+    server = supervised(deadline_s=2)
+    server.ready()
+    family = server.tree()
+    with background(server.client.run, Request("a", prompt="hang")):
+        time.sleep(0.2)  # in flight
+        server.process.terminate()
+        assert server.process.wait(15) == 0
+    assert_gone(family)
+
+
+def test_a_killed_supervisor_takes_its_server_with_it(supervised):
+    server = supervised()
+    server.ready()
+    family = server.tree()
+    assert len(family) >= 3
+    server.process.kill()
+    assert_gone(family)
+
+
+def test_an_item_that_raises_fails_alone_in_its_batch(supervised):
+    server = supervised()
+    server.ready()
+    barrier = threading.Barrier(4)
+
+    def ask(prompt: str):
+        barrier.wait()
+        try:
+            return server.client.run(Request(prompt, prompt=prompt)).details["id"]
+        except StageFailed as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, ["a", "raise", "b", "c"]))
+    assert answers == ["a", "RuntimeError: out of memory", "b", "c"]
+
+
+def test_a_stage_that_miscounts_its_answers_is_told_so(supervised):
+    server = supervised(implementation="serving_stages:Miscounts")
+    server.ready()
+    with pytest.raises(StageFailed, match=r"run\(\) gave 0 answers to 1 requests"):
+        server.client.run(Request("a", prompt="odd"))
+
+
+def test_a_bad_request_gets_a_422_that_names_the_field(supervised):
+    from darkroom.serving.messages import encode_request
+
+    server = supervised()
+    server.ready()
+    answer = httpx.post(f"{server.client.url}/inference", content=encode_request(Request("a", prompt="fail")))
+    assert answer.status_code == 422
+    assert "prompt: told to fail" in answer.text
+
+
+def test_secrets_of_the_plant_do_not_reach_the_model(supervised, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", "redis://:secret@127.0.0.1/0")
+    server = supervised()
+    server.ready()
+    assert "AIRFLOW__CELERY__BROKER_URL" in psutil.Process(server.process.pid).environ()
+    for process in server.tree():
+        assert not [name for name in process.environ() if name.startswith("AIRFLOW__")]
