@@ -1,8 +1,11 @@
+import dataclasses
+
 import pytest
 from pictures import encode, halves
 from PIL import Image, ImageDraw, ImageFilter
 
 from darkroom.errors import InvalidImage, InvalidItem
+from darkroom.flows import STAGES
 from darkroom.settings import REPOSITORY
 from darkroom.stages.base import Output, Request
 from darkroom.stages.inspect import Inspect
@@ -94,6 +97,18 @@ def test_the_caption_check_can_be_switched_off(stage):
 def test_a_caption_that_is_no_sentence_is_a_reason_only_when_the_check_is_demanded(stage):
     assert verdict_of(stage, circle(), "red circle").accepted
     assert verdict_of(stage, circle(), "red circle", check_caption=True).reasons == ["unreadable_caption"]
+
+
+def test_only_the_shapes_models_captions_are_compared_by_itself(monkeypatch):
+    other = dataclasses.replace(STAGES["generate"], model="sdxl-base-1.0@462165984030")
+    monkeypatch.setitem(STAGES, "generate", other)
+    stage = Inspect()
+    stage.load()
+    verdict = verdict_of(stage, circle(), "a photograph of a dog in the rain")
+    assert verdict.accepted
+    assert set(verdict.checks) == CHECKS
+    assert verdict_of(stage, circle(BLUE), PROMPT).accepted
+    assert verdict_of(stage, circle(BLUE), PROMPT, check_caption=True).reasons == ["wrong_colour"]
 
 
 def test_a_limit_decides_at_the_number_that_was_measured(stage):

