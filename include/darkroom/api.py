@@ -120,6 +120,19 @@ class AirflowApi:
             if len(found) >= page["total_entries"] or not page["task_instances"]:
                 return found
 
+    def pools(self) -> dict[str, int]:
+        """Slots of each pool."""
+        pools = self._call("GET", "/api/v2/pools", params={"limit": 100})["pools"]
+        return {pool["name"]: int(pool["slots"]) for pool in pools}
+
+    def set_pool(self, name: str, slots: int, description: str) -> None:
+        """Make a pool, or change it."""
+        body = {"slots": slots, "description": description, "include_deferred": False}
+        if name in self.pools():
+            self._call("PATCH", f"/api/v2/pools/{name}", json={"pool": name, **body})
+        else:
+            self._call("POST", "/api/v2/pools", json={"name": name, **body})
+
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         try:
             answer = self._http.request(method, path, **arguments)

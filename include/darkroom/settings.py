@@ -49,7 +49,19 @@ class Settings(BaseSettings):
     noop_ms: float = Field(default=0.0, ge=0)
     """How long the benchmarks' no-op stage pretends to work on one item."""
     redis_url: SecretStr = SecretStr("")
-    """Live progress. Empty: none is kept."""
+    """Live progress, and which servers are there. Empty: none is kept."""
+    broker_url: SecretStr = SecretStr("")
+    """A GPU host's way to the plant: Celery's queues. `darkroom env --for-worker` writes these for it."""
+    result_url: SecretStr = SecretStr("")
+    """A GPU host's way to the plant: Celery's results."""
+    api_url: str = ""
+    """Address of Airflow's API, such as `http://127.0.0.1:8080`; default: the plant on this machine."""
+    api_user: str = "admin"
+    """Who changes the pools."""
+    api_password: SecretStr = SecretStr("")
+    """The password of that user."""
+    device_memory_mb: int = Field(default=0, ge=0)
+    """How much of a device's memory servers may take together; default: all of it."""
     server_urls: dict[str, str] = {}
     """The model server that this worker's lanes feed, by stage: `{"generate": "http://127.0.0.1:8101"}`."""
     host: str = ""

@@ -39,8 +39,9 @@ def test_every_stage_has_its_servers_each_with_a_worker(stack):
             worker = listed[f"worker-{name}"]
             assert option(worker, "--queues") == stage.queue
             assert option(worker, "--concurrency") == str(stage.lanes_per_server)
-            assert stack.server_url(name) in worker.environment["DARKROOM_SERVER_URLS"]
-            assert option(listed[f"server-{name}"], "--port") == str(stack.ports[f"server-{name}"])
+            port = str(stack.ports[f"server-{name}"])
+            assert option(listed[f"server-{name}"], "--port") == port
+            assert f"http://127.0.0.1:{port}" in worker.environment["DARKROOM_SERVER_URLS"]
 
 
 def test_workers_and_servers_know_neither_the_database_s_password_nor_a_signing_key(stack):

@@ -17,6 +17,7 @@ from darkroom import stack
 from darkroom.errors import BadRequest
 from darkroom.stack.credentials import ADMIN, write_env_file
 from darkroom.stack.home import Home
+from darkroom.stack.join import Join
 from darkroom.stack.leftovers import find_leftovers
 from darkroom.stack.lifecycle import remove_state
 
@@ -125,13 +126,28 @@ def logs(
 def env(
     path: Annotated[Path, typer.Option(help="Where to write it.")] = Path(".env"),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    for_worker: Annotated[
+        bool, typer.Option("--for-worker", help="Write the way to the plant that runs here instead.")
+    ] = False,
 ) -> None:
     """Write freshly generated secrets for containers into .env, readable by you only.
 
     PostgreSQL, Valkey, Airflow's keys and the UI's password, each new and random. An existing file is kept
     unless --force is given.
+
+    With --for-worker: what another machine needs to work for the plant that runs here (broker, API, store;
+    neither the database's password nor a signing key), for `darkroom worker --plant FILE` there.
+
+    For example:
+
+      darkroom env
+
+      darkroom env --for-worker --path worker.env
     """
-    write_env_file(path, force=force)
+    if for_worker:
+        Join.of(stack.Stack.load()).write(path, force=force)
+    else:
+        write_env_file(path, force=force)
     console.print(f"wrote {path}")
 
 

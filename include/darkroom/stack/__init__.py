@@ -68,4 +68,4 @@ def admin_password() -> str:
 def environment() -> dict[str, str]:
     """The environment to run Airflow or Darkroom by hand in, beside the stack."""
     stack = Stack.load()
-    return _environment.base(stack) | _environment.airflow(stack)
+    return _environment.base(stack.home) | _environment.airflow(stack)

@@ -3,9 +3,12 @@
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from darkroom.settings import REPOSITORY
 from darkroom.stack.airflow_settings import environ
+from darkroom.stack.home import Home
+from darkroom.stack.join import Join
 from darkroom.stack.layout import BROKER, PROGRESS, RESULTS, Stack
 
 MARK = "DARKROOM_STACK_OF"
@@ -16,12 +19,12 @@ Not `DARKROOM_HOME`: a shell that exports it is none of ours to end.
 _NOT_INHERITED = ("AIRFLOW", "SUPERVISOR_", "PYTHONPATH", "CELERY_", MARK)
 
 
-def base(stack: Stack) -> dict[str, str]:
+def base(home: Home) -> dict[str, str]:
     """For all: the caller's environment with our paths, without secrets of the stack."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)}
     return inherited | {
-        "AIRFLOW_HOME": str(stack.home.airflow),
-        "DARKROOM_HOME": str(stack.home.path),
+        "AIRFLOW_HOME": str(home.airflow),
+        "DARKROOM_HOME": str(home.path),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         # Airflow puts the DAG bundle, config/ and plugins/ on sys.path, not include/.
         "PYTHONPATH": str(REPOSITORY / "include"),
@@ -35,13 +38,25 @@ def base(stack: Stack) -> dict[str, str]:
 
 
 def worker(stack: Stack) -> dict[str, str]:
+    """For the stack's own Celery workers."""
+    return joined(Join.of(stack), stack.home)
+
+
+def joined(join: Join, home: Home) -> dict[str, str]:
     """For Celery workers: the broker and the execution API, neither database nor signing keys."""
-    values = _values(stack)
+    values = {
+        "repository": str(REPOSITORY),
+        "airflow_home": str(home.airflow),
+        "api_url": join.api_url,
+        "api_port": str(urlsplit(join.api_url).port or 80),
+        "broker_url": join.broker_url,
+        "result_backend": join.result_url,
+    }
     return {
         **environ("laptop", values, with_secrets=False),
         # Airflow wants some database to record the command line in; by default it would create a file.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://",
-        "DARKROOM_REDIS_URL": stack.redis_url(PROGRESS),
+        "DARKROOM_REDIS_URL": join.redis_url,
     }
 
 

@@ -6,20 +6,22 @@ The probes are called again and again while a slow machine starts, so each is ch
 import json
 import time
 from datetime import datetime
+from pathlib import Path
 from threading import Lock
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
-from darkroom.flows import STAGES
 from darkroom.serving.status import ServerStatus, State, status_file
-from darkroom.settings import settings
-from darkroom.stack.layout import BROKER, Stack
-from darkroom.stack.ports import answers
+from darkroom.stack.home import Home
+from darkroom.stack.layout import Stack
+from darkroom.stack.ports import LOOPBACK, answers
 
 _TIMEOUT_S = 5.0
 _CANARY_S = 20.0
 _PING_S = 1.5
 _FRESH_S = 1.0
+_BEAT_S = 30.0
 _STARTS = 2
 """A first start may have met a port that was not free yet."""
 
@@ -55,9 +57,9 @@ def airflow_beats(stack: Stack, part: str, started: float) -> bool:
 class WorkerPing:
     """Asks all Celery workers at once who is there; the answer serves every probe for a second."""
 
-    def __init__(self, stack: Stack) -> None:
-        """Ask over the stack's broker."""
-        self._stack = stack
+    def __init__(self, broker_url: str, workers: int | None = None) -> None:
+        """Ask over the broker, and wait no longer once so many `workers` have answered, if that is known."""
+        self._broker_url, self._workers = broker_url, workers
         self._lock = Lock()
         self._asked = 0.0
         self._there: set[str] = set()
@@ -65,7 +67,9 @@ class WorkerPing:
     def answers(self, host: str) -> bool:
         """Whether the worker of that name answers."""
         with self._lock:
-            if time.monotonic() - self._asked > _FRESH_S and answers(self._stack.ports["valkey"]):
+            where = urlsplit(self._broker_url)
+            listens = answers(where.port or 6379, where.hostname or LOOPBACK)
+            if time.monotonic() - self._asked > _FRESH_S and listens:
                 self._there = self._ask()
                 self._asked = time.monotonic()
             return host in self._there
@@ -73,28 +77,36 @@ class WorkerPing:
     def _ask(self) -> set[str]:
         from celery import Celery  # type: ignore[import-untyped]  # noqa: PLC0415  (half a second)
 
-        workers = 1 + sum(stage.servers for stage in STAGES.values())
-        with Celery(broker=self._stack.redis_url(BROKER), set_as_current=False) as app:
+        with Celery(broker=self._broker_url, set_as_current=False) as app:
             try:
-                replies = app.control.ping(timeout=_PING_S, limit=workers)
+                replies = app.control.ping(timeout=_PING_S, limit=self._workers)
             except (OSError, *app.connection_for_read().connection_errors):
                 return set()
         return {host for reply in replies for host in reply}
 
 
-def why_server_fails(name: str) -> str:
+def beats(path: Path, started: float) -> bool:
+    """Whether a process that touches a file at each round has done so lately, and since it started."""
+    try:
+        touched = path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return touched > max(started, time.time() - _BEAT_S)
+
+
+def why_server_fails(home: Home, name: str) -> str:
     """Why a model server was ended, when it has never worked and its supervisor tries again; else nothing."""
-    status = ServerStatus.read(status_file(settings().home, name))
+    status = ServerStatus.read(status_file(home.path, name))
     if status is None or status.state is not State.WAITING or status.starts < _STARTS:
         return ""
     return status.reason
 
 
-def server_answers(port: int, url: str, deadline_s: float) -> bool:
+def server_answers(port: int, deadline_s: float) -> bool:
     """Whether a model server answers a canary inference."""
     from darkroom.serving.client import StageClient  # noqa: PLC0415
 
     if not answers(port):
         return False
-    with StageClient(url, deadline_s) as client:
+    with StageClient(f"http://{LOOPBACK}:{port}", deadline_s) as client:
         return client.healthy(min(deadline_s, _CANARY_S))

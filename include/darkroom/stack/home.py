@@ -15,7 +15,7 @@ from darkroom.settings import settings
 
 _OURS = {
     "airflow", "drain", "lock", "logs", "postgres", "run", "secrets.json", "state.json", "store", "valkey",
-    "warm-up",
+    "warm-up", "workers",
 }  # fmt: skip
 _LONGEST_SOCKET_PATH = 90
 """Unix sockets allow 107 bytes, and supervisor appends a pid to the path while it binds."""
@@ -127,18 +127,37 @@ class Home:
             StackError: another one is at work.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise StackError(
-                    f"another `darkroom up` or `down` (pid {file.read().strip()}) is at work on {self.path}"
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        with locked_file(self.path / "lock", f"another `darkroom up` or `down` is at work on {self.path}"):
             yield
+
+    @property
+    def drain_marker(self) -> Path:
+        """See `Settings.drain_marker`."""
+        return self.path / "drain"
+
+    def forget_servers(self) -> None:
+        """Remove what the servers of an earlier start said of themselves."""
+        for stale in (*(self.path / "run").glob("*.pid"), *(self.path / "run" / "servers").glob("*.json")):
+            stale.unlink()
+
+
+@contextmanager
+def locked_file(path: Path, taken: str) -> Iterator[None]:
+    """Hold a lock that ends with the process.
+
+    Raises:
+        StackError: another process holds it; `taken` with its pid.
+    """
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise StackError(f"{taken} (pid {file.read().strip()})") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def write_private(path: Path, text: str) -> None:

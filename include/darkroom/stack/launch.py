@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from darkroom.errors import StackError
 from darkroom.stack.home import Home
-from darkroom.stack.parts import Part
+from darkroom.stack.part import Part
 from darkroom.stack.schema import tail
 from darkroom.stack.supervisor import Process, Supervisor
 

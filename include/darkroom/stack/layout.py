@@ -42,7 +42,3 @@ class Stack:
     def redis_url(self, database: int) -> str:
         """One of Valkey's databases."""
         return f"redis://:{self.credentials.valkey_password}@{LOOPBACK}:{self.ports['valkey']}/{database}"
-
-    def server_url(self, server: str) -> str:
-        """Address of a model server, such as `inspect-2`."""
-        return f"http://{LOOPBACK}:{self.ports[f'server-{server}']}"

@@ -16,7 +16,8 @@ from darkroom.stack.home import Home, write_private
 from darkroom.stack.launch import Launch, Report, Step
 from darkroom.stack.layout import Stack
 from darkroom.stack.leftovers import end_leftovers
-from darkroom.stack.parts import Part, parts
+from darkroom.stack.part import Part
+from darkroom.stack.parts import parts
 from darkroom.stack.ports import choose_ports, usual_ports
 from darkroom.stack.postgres import Postgres
 from darkroom.stack.ready import make_pools, wait_until_parsed, warm_up
@@ -24,7 +25,8 @@ from darkroom.stack.schema import migrate
 from darkroom.stack.supervisor import Supervisor, fingerprint, render
 
 _DRAIN_NOTE = "written by `darkroom down`\n"
-_SLACK_S = 5.0
+SHUTDOWN_S = 5.0
+"""For a process manager to end, once its parts have."""
 
 
 def bring_up(home: Home, report: Report) -> list[str]:
@@ -117,8 +119,7 @@ def _prepare(home: Home, supervisor: Supervisor) -> list[str]:
     )
     # Without it each process would write a default one, with keys of its own.
     write_private(home.airflow / "airflow.cfg", "# Set by the environment: see docs/settings.md.\n")
-    for stale in (*(home.path / "run").glob("*.pid"), *(home.path / "run" / "servers").glob("*.json")):
-        stale.unlink()
+    home.forget_servers()
     conf, env = _configuration(stack)
     home.update_state(fingerprint=fingerprint(conf, env))
     supervisor.start(conf, env)
@@ -126,7 +127,7 @@ def _prepare(home: Home, supervisor: Supervisor) -> list[str]:
 
 
 def _configuration(stack: Stack) -> tuple[str, dict[str, str]]:
-    env = environment.base(stack) | {environment.MARK: str(stack.home.path)}
+    env = environment.base(stack.home) | {environment.MARK: str(stack.home.path)}
     return render(stack.home, parts(stack).values()), env
 
 
@@ -158,15 +159,23 @@ def _take_down(home: Home, report: Report) -> bool:
         if not marker.exists():
             # Running chunks stop at their next item boundary instead of being killed later.
             marker.write_text(_DRAIN_NOTE)
-        listed = parts(Stack.load(home))
-        for wave in stop_order(listed):
-            _stop(supervisor, [listed[name] for name in wave], report)
-        supervisor.shut_down(_SLACK_S)
+        stop_all(supervisor, parts(Stack.load(home)), report)
+        supervisor.shut_down(SHUTDOWN_S)
     found = end_leftovers(home) > 0 or found
     _forget_drain()
     for stale in (home.socket(), home.supervisor_pid):
         stale.unlink(missing_ok=True)
     return found
+
+
+def stop_all(supervisor: Supervisor, listed: Mapping[str, Part], report: Report) -> None:
+    """Stop all parts, each when nothing that needs or uses it is left.
+
+    Raises:
+        StackError: one does not stop.
+    """
+    for wave in stop_order(listed):
+        _stop(supervisor, [listed[name] for name in wave], report)
 
 
 def stop_order(listed: Mapping[str, Part]) -> list[list[str]]:
@@ -186,7 +195,7 @@ def stop_order(listed: Mapping[str, Part]) -> list[list[str]]:
 def _stop(supervisor: Supervisor, wave: Iterable[Part], report: Report) -> None:
     known = supervisor.processes()
     waiting = {part.name: part for part in wave if part.name in known}
-    until = time.monotonic() + max((part.stop_wait_s for part in waiting.values()), default=0) + _SLACK_S
+    until = time.monotonic() + max((part.stop_wait_s for part in waiting.values()), default=0) + SHUTDOWN_S
     for name in waiting:
         if known[name].state in ("STARTING", "RUNNING", "BACKOFF"):
             report(name, "stopping")

@@ -3,54 +3,63 @@
 All of them follow from the stage table.
 """
 
-import json
-import socket
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 
-from darkroom.flows import DEFAULT_QUEUE, STAGES, Stage
-from darkroom.settings import settings
+from darkroom.flows import DEFAULT_QUEUE, STAGES
 from darkroom.stack import environment, health, valkey
-from darkroom.stack.layout import PROGRESS, Stack
+from darkroom.stack.credentials import ADMIN
+from darkroom.stack.layout import BROKER, PROGRESS, Stack
+from darkroom.stack.part import Part
 from darkroom.stack.postgres import Postgres
+from darkroom.stack.serving_parts import Site
 
-Probe = Callable[[float], bool]
-"""Whether the part works; takes when its process started, as an epoch."""
 _PYTHON = sys.executable
-
-
-@dataclass(frozen=True)
-class Part:
-    """One supervised process."""
-
-    name: str
-    command: tuple[str, ...]
-    probe: Probe
-    needs: tuple[str, ...] = ()
-    """Started when these work."""
-    uses: tuple[str, ...] = ()
-    """Works only with these, but may start beside them; stopped before them."""
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    deadline_s: float = 120
-    """From its start until it works."""
-    stop_signal: str = "TERM"
-    stop_wait_s: int = 10
-    """Then it is killed, with its process group."""
-    user: str = ""
-    fails: Callable[[], str] = lambda: ""
-    """Why it does not work, where that is known; waiting longer won't help then."""
 
 
 def parts(stack: Stack) -> dict[str, Part]:
     """All parts of the stack, by name, in the order in which they are shown."""
-    ping = health.WorkerPing(stack)
-    listed = [*_engines(stack), *_airflow(stack), _default_worker(stack, ping)]
+    site = _site(stack)
+    slots = site.environment["AIRFLOW__CELERY__WORKER_CONCURRENCY"]
+    listed = [
+        *_engines(stack),
+        *_airflow(stack),
+        _capacity(stack),
+        site.worker("default", DEFAULT_QUEUE, int(slots)),
+    ]
     for stage in STAGES.values():
         for number in range(1, stage.servers + 1):
-            listed += _server_with_worker(stack, stage, f"{stage.name}-{number}", ping)
+            name = f"{stage.name}-{number}"
+            listed += site.server_with_worker(stage, name, stack.ports[f"server-{name}"])
     return {part.name: part for part in listed}
+
+
+def _site(stack: Stack) -> Site:
+    workers = 1 + sum(stage.servers for stage in STAGES.values())
+    return Site(
+        home=stack.home,
+        ping=health.WorkerPing(stack.redis_url(BROKER), workers),
+        redis_url=stack.redis_url(PROGRESS),
+        environment=environment.worker(stack),
+        needs=("valkey",),
+        uses=("api-server",),
+    )
+
+
+def _capacity(stack: Stack) -> Part:
+    return Part(
+        "capacity",
+        (_PYTHON, "-m", "darkroom.capacity"),
+        lambda started: health.beats(stack.home.path / "run" / "capacity", started),
+        needs=("schema",),
+        uses=("api-server", "valkey"),
+        environment={
+            "DARKROOM_REDIS_URL": stack.redis_url(PROGRESS),
+            "DARKROOM_API_URL": stack.api_url,
+            "DARKROOM_API_USER": ADMIN,
+            "DARKROOM_API_PASSWORD": stack.credentials.admin_password,
+        },
+    )
 
 
 def _engines(stack: Stack) -> list[Part]:
@@ -92,56 +101,3 @@ def _airflow(stack: Stack) -> list[Part]:
         part("dag-processor", needs=(), key="dag_processor"),
         part("triggerer", "--skip-serve-logs", needs=(), key="triggerer", stop_wait_s=3),
     ]
-
-
-def _default_worker(stack: Stack, ping: health.WorkerPing) -> Part:
-    lanes = environment.worker(stack)["AIRFLOW__CELERY__WORKER_CONCURRENCY"]
-    return _worker(stack, "default", DEFAULT_QUEUE, int(lanes), {}, (), ping)
-
-
-def _server_with_worker(stack: Stack, stage: Stage, name: str, ping: health.WorkerPing) -> list[Part]:
-    server = f"server-{name}"
-    urls = json.dumps({stage.name: stack.server_url(name)})
-    command = (_PYTHON, "-m", "darkroom.serving.supervisor", "--stage", stage.name, "--name", name)
-    return [
-        Part(
-            server,
-            (*command, "--port", str(stack.ports[server])),
-            lambda _: health.server_answers(stack.ports[server], stack.server_url(name), stage.deadline_s),
-            uses=("valkey",),
-            fails=partial(health.why_server_fails, name),
-            environment={
-                "OMP_NUM_THREADS": str(settings().threads),
-                "DARKROOM_REDIS_URL": stack.redis_url(PROGRESS),
-            },
-            deadline_s=stage.load_s,
-        ),
-        _worker(
-            stack, name, stage.queue, stage.lanes_per_server, {"DARKROOM_SERVER_URLS": urls}, (server,), ping
-        ),
-    ]
-
-
-def _worker(
-    stack: Stack,
-    name: str,
-    queue: str,
-    lanes: int,
-    extra: Mapping[str, str],
-    uses: tuple[str, ...],
-    ping: health.WorkerPing,
-) -> Part:
-    # A name of its own: several workers on one host must differ, for Celery and in results.
-    host = f"{name}@{socket.gethostname()}"
-    options = ("--queues", queue, "--concurrency", str(lanes), "--celery-hostname", host)
-    return Part(
-        f"worker-{name}",
-        (_PYTHON, "-m", "airflow", "celery", "worker", *options, "--skip-serve-logs", "--without-gossip",
-         "--without-mingle", "--pid", str(stack.home.path / "run" / f"worker-{name}.pid")),
-        lambda _: ping.answers(host),
-        needs=("valkey",),
-        uses=("api-server", *uses),
-        environment={**environment.worker(stack), "DARKROOM_HOST": host, **extra},
-        # TERM goes to the main process only: no new task, the running ones end at an item boundary.
-        stop_wait_s=30,
-    )  # fmt: skip

@@ -47,8 +47,11 @@ def is_free(port: int) -> bool:
         return True
 
 
-def answers(port: int) -> bool:
+def answers(port: int, host: str = LOOPBACK) -> bool:
     """Whether somebody listens."""
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex((LOOPBACK, port)) == 0
+        try:
+            return probe.connect_ex((host, port)) == 0
+        except OSError:  # the name has no address
+            return False

@@ -20,15 +20,12 @@ WARM_UP_PICTURE = REPOSITORY / "examples" / "photos" / "cat.jpg"
 
 
 def make_pools(stack: Stack) -> None:
-    """A pool per stage with a slot per lane, so that the broker holds only what can start at once."""
-    with _session(stack) as api:
-        for stage in STAGES.values():
-            pool = {"slots": stage.lanes, "description": stage.summary, "include_deferred": False}
-            answer = api.patch(f"/pools/{stage.pool}", json={"pool": stage.pool, **pool})
-            if answer.status_code == httpx.codes.NOT_FOUND:
-                answer = api.post("/pools", json={"name": stage.pool, **pool})
-            if answer.is_error:
-                raise StackError(f"pool {stage.pool}: Airflow answered {answer.status_code} {answer.text}")
+    """A pool per stage; how many slots it has follows the live servers from now on (`capacity`)."""
+    api = AirflowApi(stack.api_url, ADMIN, stack.credentials.admin_password)
+    there = api.pools()
+    for stage in STAGES.values():
+        if stage.pool not in there:
+            api.set_pool(stage.pool, stage.lanes, stage.summary)
 
 
 def wait_until_parsed(stack: Stack) -> list[str]:

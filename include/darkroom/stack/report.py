@@ -8,7 +8,8 @@ import psutil
 
 from darkroom.stack.home import Home
 from darkroom.stack.layout import Stack
-from darkroom.stack.parts import Part, parts
+from darkroom.stack.part import Part
+from darkroom.stack.parts import parts
 from darkroom.stack.supervisor import Process, Supervisor
 
 _STATES = {

@@ -25,7 +25,7 @@ def migrate(stack: Stack, postgres: Postgres) -> bool:
     if postgres.has_schema(wanted):
         return True
     log = stack.home.log("migrate")
-    env = environment.base(stack) | environment.airflow(stack) | {environment.MARK: str(stack.home.path)}
+    env = environment.base(stack.home) | environment.airflow(stack) | {environment.MARK: str(stack.home.path)}
     with log.open("w") as output:
         try:
             # A session of its own: Ctrl-C is for `up`, which then ends everything in order.

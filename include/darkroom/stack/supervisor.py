@@ -16,7 +16,7 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from darkroom.errors import StackError
 from darkroom.stack.home import Home, write_private
-from darkroom.stack.parts import Part
+from darkroom.stack.part import Part
 
 _START_S = 20.0
 _QUICK_DEATH_S = 15

@@ -1,0 +1,90 @@
+"""A model server under its supervisor, and the Celery worker whose lanes feed it.
+
+The same on the plant's own machine and on a GPU host that joins it.
+"""
+
+import json
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from darkroom.flows import Stage
+from darkroom.settings import settings
+from darkroom.stack import health
+from darkroom.stack.home import Home
+from darkroom.stack.part import Part
+from darkroom.stack.ports import LOOPBACK
+
+_PYTHON = sys.executable
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the servers and workers of one machine share."""
+
+    home: Home
+    ping: health.WorkerPing
+    redis_url: str = field(repr=False)
+    """Live progress, and who is there."""
+    environment: Mapping[str, str] = field(repr=False)
+    """For Celery workers."""
+    needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    """Parts of the plant, where they run beside these."""
+    drain_s: int = 30
+    """How long a worker may take to end its chunk at an item boundary."""
+
+    def server_with_worker(self, stage: Stage, name: str, port: int, gpu: str | None = None) -> list[Part]:
+        """The parts `server-{name}` and `worker-{name}`."""
+        return [self._server(stage, name, port, gpu), self._lanes(stage, name, port)]
+
+    def worker(
+        self,
+        name: str,
+        queue: str,
+        slots: int,
+        extra: Mapping[str, str] | None = None,
+        uses: tuple[str, ...] = (),
+    ) -> Part:
+        """A Celery worker on one queue."""
+        # A name of its own: several workers on one host must differ, for Celery and in results.
+        host = f"{name}@{socket.gethostname()}"
+        options = ("--queues", queue, "--concurrency", str(slots), "--celery-hostname", host)
+        return Part(
+            f"worker-{name}",
+            (_PYTHON, "-m", "airflow", "celery", "worker", *options, "--skip-serve-logs", "--without-gossip",
+             "--without-mingle", "--pid", str(self.home.path / "run" / f"worker-{name}.pid")),
+            lambda _: self.ping.answers(host),
+            needs=self.needs,
+            uses=(*self.uses, *uses),
+            environment={**self.environment, "DARKROOM_HOST": host, **(extra or {})},
+            # TERM goes to the main process only: no new task, the running ones end at an item boundary.
+            stop_wait_s=self.drain_s,
+        )  # fmt: skip
+
+    def _lanes(self, stage: Stage, name: str, port: int) -> Part:
+        urls = json.dumps({stage.name: f"http://{LOOPBACK}:{port}"})
+        extra = {"DARKROOM_SERVER_URLS": urls}
+        return self.worker(name, stage.queue, stage.lanes_per_server, extra, (f"server-{name}",))
+
+    def _server(self, stage: Stage, name: str, port: int, gpu: str | None) -> Part:
+        pinned = () if gpu is None else ("--gpu", gpu)
+        return Part(
+            f"server-{name}",
+            (_PYTHON, "-m", "darkroom.serving.supervisor", "--stage", stage.name, "--name", name,
+             "--port", str(port), *pinned),
+            lambda _: health.server_answers(port, stage.deadline_s),
+            uses=self.needs,
+            fails=_why(self.home, name),
+            environment={
+                "OMP_NUM_THREADS": str(settings().threads),
+                "DARKROOM_REDIS_URL": self.redis_url,
+                "DARKROOM_HOST": socket.gethostname(),
+            },
+            deadline_s=stage.load_s,
+        )  # fmt: skip
+
+
+def _why(home: Home, name: str) -> Callable[[], str]:
+    return lambda: health.why_server_fails(home, name)
