@@ -1,4 +1,4 @@
-"""Real model servers for tests: one process each, on free ports, ready when a canary has been answered."""
+"""Real servers for tests: one process each, on free ports; a model server is ready when a canary is."""
 
 import os
 import signal
@@ -7,9 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from darkroom.flows import STAGES
 from darkroom.serving.client import StageClient
+from darkroom.stack.valkey import program
 
 
 def free_port() -> int:
@@ -43,3 +49,19 @@ def model_servers(*stages: str) -> Iterator[dict[str, str]]:
     """URLs by stage."""
     with ExitStack() as stack:
         yield {stage: stack.enter_context(model_server(stage)) for stage in stages}
+
+
+@contextmanager
+def valkey_server(folder: Path) -> Iterator[str]:
+    """The URL of a Valkey without any data; it is killed at the end."""
+    port = free_port()
+    command = [str(program()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    url = f"redis://127.0.0.1:{port}/0"
+    try:
+        with redis.Redis.from_url(url, retry=Retry(ConstantBackoff(0.05), 200)) as client:
+            client.ping()
+        yield url
+    finally:
+        process.kill()
+        process.wait()

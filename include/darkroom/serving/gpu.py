@@ -30,7 +30,7 @@ class Gpu:
     """One GPU: what it is, how warm and how full, and which Xid errors it reported."""
 
     def __init__(self, gpu: str) -> None:
-        """Watch a GPU, named by its index or its UUID (`GPU-...`), as `CUDA_VISIBLE_DEVICES` takes it.
+        """A GPU by its index or its UUID (`GPU-...`), as `CUDA_VISIBLE_DEVICES` takes it.
 
         Raises:
             ValueError: there is no such GPU; the message says which there are.
@@ -46,6 +46,9 @@ class Gpu:
             there = ", ".join(str(index) for index in range(count)) or "none"
             raise ValueError(f"no GPU {gpu!r} ({error}); there are: {there}") from error
         self._xids: deque[int] = deque(maxlen=16)
+
+    def watch_errors(self) -> None:
+        """Note Xid errors from now on, until the process ends."""
         threading.Thread(target=self._watch_xids, daemon=True, name="xid").start()
 
     @property

@@ -54,6 +54,8 @@ class Supervisor:
         """
         self._stage, self._here = stage, here
         self._gpu = Gpu(gpu) if gpu is not None else None
+        if self._gpu:
+            self._gpu.watch_errors()
         self._client = StageClient(f"http://127.0.0.1:{port}", stage.deadline_s)
         self._command = [
             f"--stage={stage.name}", f"--port={port}", f"--supervisor={os.getpid()}",

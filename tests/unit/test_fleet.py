@@ -1,0 +1,160 @@
+"""Who is there, which plant it is, and the pools that follow: over a real Valkey."""
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+import redis
+from tests.servers import free_port, valkey_server
+
+from darkroom.capacity import PATIENCE_S, Capacity
+from darkroom.fleet import Fleet, FleetUnknown
+from darkroom.flows import SHIPPED_STAGES
+from darkroom.plant import MARKER, CannotJoin, announce, check_that_it_is_ours
+from darkroom.records import SCHEMA_VERSION
+from darkroom.serving.status import ServerStatus, State
+from darkroom.storage import open_store
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory):
+    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@pytest.fixture
+def url(valkey):
+    with redis.Redis.from_url(valkey) as client:
+        client.flushall()
+    return valkey
+
+
+@pytest.fixture
+def nobody():
+    """A URL where no Redis answers."""
+    return f"redis://127.0.0.1:{free_port()}/0"
+
+
+def status(stage: str, state: State = State.READY, lanes: int = 2, name: str = "") -> ServerStatus:
+    return ServerStatus(
+        name=name or f"{stage}-1", stage=stage, model="m@1", implementation="m:M", state=state, lanes=lanes
+    )
+
+
+def test_only_servers_that_are_ready_count_as_lanes(url):
+    fleet = Fleet(url)
+    fleet.tell("h1", status("generate"))
+    fleet.tell("h2", status("generate", lanes=1))
+    fleet.tell("h1", status("inspect", State.LOADING))
+    fleet.tell("h2", status("inspect", State.WAITING))
+    fleet.tell("h3", status("inspect", State.DRAINING))
+    assert fleet.lanes() == {"generate": 3}
+    assert len(fleet.servers()) == 5
+
+
+def test_a_server_is_known_by_its_host_and_name_and_told_anew_replaces_what_was_told(url):
+    fleet = Fleet(url)
+    fleet.tell("h1", status("generate", State.LOADING))
+    fleet.tell("h1", status("generate"))
+    fleet.tell("h1", status("generate", name="generate-2"))
+    assert fleet.lanes() == {"generate": 4}
+    fleet.forget("h1", status("generate"))
+    assert fleet.lanes() == {"generate": 2}
+
+
+def test_what_nobody_renews_goes_by_itself(url):
+    Fleet(url).tell("h1", status("generate"))
+    with redis.Redis.from_url(url) as client:
+        (key,) = client.keys("darkroom:server:*")
+        assert 0 < client.ttl(key) <= 30
+
+
+def test_a_redis_that_is_down_stops_no_server_but_is_no_empty_fleet_either(nobody):
+    fleet = Fleet(nobody)
+    fleet.tell("h1", status("generate"))
+    with pytest.raises(FleetUnknown):
+        fleet.lanes()
+
+
+def test_a_host_of_the_same_store_and_version_may_join(url, tmp_path):
+    store = open_store(tmp_path.as_uri())
+    assert announce(store, url) == announce(store, url), "the marker is written once"
+    check_that_it_is_ours(open_store(tmp_path.as_uri()), url)
+
+
+def test_a_host_with_a_store_of_its_own_is_refused_and_told_why(url, tmp_path):
+    announce(open_store((tmp_path / "plant").as_uri()), url)
+    (tmp_path / "mine").mkdir()
+    mine = open_store((tmp_path / "mine").as_uri())
+    with pytest.raises(CannotJoin, match=r"mine holds no plant's marker.*set DARKROOM_STORE"):
+        check_that_it_is_ours(mine, url)
+    mine.create_json(MARKER, {"plant_id": "other"})
+    with pytest.raises(CannotJoin, match=r"marker of another plant \(other\)"):
+        check_that_it_is_ours(mine, url)
+
+
+def test_a_control_plane_of_another_record_version_is_refused(url, tmp_path):
+    store = open_store(tmp_path.as_uri())
+    told = {"plant_id": announce(store, url), "schema_version": SCHEMA_VERSION + 1}
+    with redis.Redis.from_url(url) as client:
+        client.set("darkroom:plant", json.dumps(told))
+    with pytest.raises(CannotJoin, match=rf"records of version {SCHEMA_VERSION + 1}, this host of version"):
+        check_that_it_is_ours(store, url)
+
+
+def test_without_a_control_plane_there_is_nothing_to_join(url, nobody, tmp_path):
+    store = open_store(tmp_path.as_uri())
+    with pytest.raises(CannotJoin, match="no control plane has announced itself"):
+        check_that_it_is_ours(store, url)
+    with pytest.raises(CannotJoin, match="does not answer"):
+        check_that_it_is_ours(store, nobody)
+
+
+@dataclass
+class Pools:
+    """Stands for Airflow's pools."""
+
+    slots: dict[str, int] = field(default_factory=dict)
+
+    def pools(self) -> dict[str, int]:
+        return dict(self.slots)
+
+    def set_pool(self, name: str, slots: int, description: str) -> None:
+        self.slots[name] = slots
+
+
+@pytest.fixture
+def capacity(url):
+    pools = Pools({stage.pool: 2 for stage in SHIPPED_STAGES.values()})
+    return Capacity(pools, Fleet(url), SHIPPED_STAGES)
+
+
+def test_a_pool_grows_at_once_when_servers_join(capacity):
+    for host in ("h1", "h2", "h3"):
+        capacity.fleet.tell(host, status("generate"))
+    capacity.follow(0)
+    assert capacity.api.slots["gpu_generate"] == 6
+
+
+def test_a_pool_shrinks_only_when_servers_stay_away(capacity):
+    capacity.follow(0)
+    capacity.follow(PATIENCE_S - 1)
+    assert capacity.api.slots["gpu_generate"] == 2
+    capacity.follow(PATIENCE_S)
+    assert capacity.api.slots["gpu_generate"] == 0
+
+
+def test_a_server_that_comes_back_in_time_keeps_its_slots(capacity):
+    capacity.follow(0)
+    capacity.fleet.tell("h1", status("generate"))
+    capacity.follow(PATIENCE_S - 1)
+    capacity.fleet.forget("h1", status("generate"))
+    capacity.follow(PATIENCE_S)
+    assert capacity.api.slots["gpu_generate"] == 2
+
+
+def test_an_unknown_fleet_leaves_the_pools_as_they_are(capacity, nobody):
+    capacity.fleet = Fleet(nobody)
+    with pytest.raises(FleetUnknown):
+        capacity.follow(0)
+    assert set(capacity.api.slots.values()) == {2}
