@@ -21,11 +21,13 @@ COMMANDS = {
     "status": "stack:status",
     "logs": "stack:logs",
     "env": "stack:env",
+    "worker": "worker:worker",
     "submit": "batches:submit",
     "watch": "batches:watch_batch",
     "verify": "batches:verify",
+    "stage": "stages:app",
 }
-"""Each command's function below `darkroom.commands`."""
+"""Each command's function below `darkroom.commands`, or its group of commands."""
 
 
 class _Commands(TyperGroup):
@@ -38,8 +40,11 @@ class _Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, _, function = COMMANDS[cmd_name].partition(":")
+        found = getattr(import_module(f"darkroom.commands.{module}"), function)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_command(found)
         one = typer.Typer(add_completion=False)
-        one.command(cmd_name)(getattr(import_module(f"darkroom.commands.{module}"), function))
+        one.command(cmd_name)(found)
         return typer.main.get_command(one)
 
 
@@ -57,6 +62,8 @@ def darkroom() -> None:
       darkroom up; darkroom status; darkroom logs scheduler -f
 
       darkroom submit examples/prompts.jsonl --flow A_C --wait
+
+      darkroom stage new sepia; darkroom stage check sepia     a model of your own
     """
 
 

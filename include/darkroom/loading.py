@@ -12,8 +12,11 @@ def load_class(name: str, field: str) -> type[Any]:
     """The class `name`; the folder `DARKROOM_CODE` is looked through last, so it hides nothing.
 
     Raises:
-        BadRequest: there is no such module or class; the message names `field`.
+        BadRequest: there is no such module or class, or it is no Python; the message names `field`.
     """
+    # It looks up the options model of every row while it is imported. Were the first to import it a user's
+    # module, that module would be asked for its options before they are there.
+    import_module("darkroom.stages.options")
     folder = str(settings().code)
     if folder not in sys.path:
         sys.path.append(folder)
@@ -24,6 +27,8 @@ def load_class(name: str, field: str) -> type[Any]:
         if error.name not in (module, module.partition(".")[0]):
             raise BadRequest(f"{field}: {module} needs {error.name}, which is not installed") from error
         raise BadRequest(f"{field}: no module {module!r}, neither installed nor in {folder}") from error
+    except SyntaxError as error:
+        raise BadRequest(f"{field}: {error.filename}, line {error.lineno}: {error.msg}") from error
     except AttributeError as error:
         where = getattr(sys.modules.get(module), "__file__", None)
         raise BadRequest(f"{field}: no class {attribute!r} in {where or module}") from error
