@@ -62,6 +62,19 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     return Picture(Image.frombytes("RGB", image.size, image.tobytes()), kind, tuple(notes))
 
 
+def format_of(data: bytes, max_pixels: int = MAX_PIXELS) -> str:
+    """What a picture is, such as `JPEG`, by its header; its pixels are not looked at.
+
+    Raises:
+        InvalidImage: empty, of a format not allowed, or larger than `max_pixels`.
+    """
+    if not data:
+        raise InvalidImage("the file is empty (0 bytes)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _check(data, max_pixels)
+
+
 def _check(data: bytes, max_pixels: int) -> str:
     """The format, from the header alone; pixels are not decoded yet."""
     try:

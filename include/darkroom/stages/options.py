@@ -81,7 +81,8 @@ class DiffusionOptions(Options):
     """Options of `darkroom.stages.diffusion:Diffusion`; what the pipeline doesn't take is refused there."""
 
     steps: Annotated[
-        int | None, Field(ge=1, le=150, description="Sampling steps; empty: the pipeline's default.")
+        int | None,
+        Field(ge=1, le=150, description="Sampling steps, 1 to 150; empty: the pipeline's default."),
     ] = None
     guidance: Annotated[
         float | None,
