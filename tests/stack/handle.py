@@ -21,6 +21,11 @@ OVERRIDES = {
     "scheduler.task_instance_heartbeat_timeout_detection_interval": 3,
     "scheduler.orphaned_tasks_check_interval": 10,
 }
+STAGE_ROWS = {"generate": {"deadline_s": 10}}
+"""A hung server is found soon; a picture takes an eighth of a second on an idle machine."""
+
+OWN_STAGES = REPOSITORY / "examples" / "custom"
+"""The plant has the example of docs/how-to/bring-a-model.md beside the shipped stages."""
 
 
 @dataclass
@@ -37,23 +42,28 @@ class StackUnderTest:
             "DARKROOM_HOME": str(self.home.path),
             "DARKROOM_SOURCE_ROOTS": json.dumps(roots),
             "DARKROOM_AIRFLOW_OVERRIDES": json.dumps(OVERRIDES),
+            "DARKROOM_STAGES": json.dumps(STAGE_ROWS),
+            "DARKROOM_CANARY_EVERY_S": "3",
         }
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of the command `darkroom`."""
-        return os.environ | self.variables
+        """The environment of the command `darkroom`; this process's own stages were fixed at its import."""
+        own = {"DARKROOM_CONFIG": str(OWN_STAGES / "darkroom.toml"), "DARKROOM_CODE": str(OWN_STAGES)}
+        return os.environ | own | self.variables
 
     @property
     def addresses(self) -> Stack:
         """Ports, URLs, passwords."""
         return Stack.load(self.home)
 
-    def darkroom(self, *arguments: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
-        """Run the command."""
+    def darkroom(
+        self, *arguments: str, timeout_s: float = 180, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command, with further environment variables."""
         return subprocess.run(
             [*COMMAND, *arguments],
-            env=self.env,
+            env=self.env | variables,
             text=True,
             capture_output=True,
             timeout=timeout_s,
