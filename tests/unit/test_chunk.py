@@ -45,7 +45,7 @@ class MisbehavingServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self):  # noqa: PLR0911 - a table of behaviours
+    def do_POST(self):  # noqa: PLR0911, PLR0912 - a table of behaviours
         header, _ = wire.unpack(self.rfile.read(int(self.headers["Content-Length"])))
         if self.server.down:
             return self.drop()
@@ -73,6 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
                         return self.drop()
             case ["busy", n] if times <= int(n):
                 return self.send(429, b"busy")
+            case ["drains", n] if times <= int(n):
+                return self.send(503, b"draining")
             case ["down"] if times == 1:
                 self.server.down = True
                 return self.drop()
@@ -190,6 +192,13 @@ def test_a_full_queue_costs_no_try(tmp_path, lane):
     batch = batch_of(tmp_path, {"queued": "busy 2"})
     generate(batch, lane)
     assert (outcomes(batch)["queued"].status, outcomes(batch)["queued"].attempts) == ("completed", 1)
+
+
+def test_a_server_that_drains_is_waited_for_and_costs_no_try_nor_a_suspicion(tmp_path, lane, server):
+    batch = batch_of(tmp_path, {"first": "drains 2", "second": "fine"})
+    generate(batch, lane)
+    assert {name: row.attempts for name, row in outcomes(batch).items()} == {"first": 1, "second": 1}
+    assert server.asked["first"] == 3
 
 
 def test_a_server_that_stays_down_is_the_hosts_fault_and_what_was_computed_is_kept(tmp_path, lane, server):

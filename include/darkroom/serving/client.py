@@ -16,6 +16,7 @@ from darkroom.errors import (
     StageFailed,
 )
 from darkroom.serving.messages import CANARY, decode_answer, decode_refusal, encode_request
+from darkroom.serving.wire import MAX_REQUEST_BYTES
 from darkroom.stages.base import Output, Request
 
 PATH = "/inference"
@@ -23,7 +24,6 @@ _POLL_S = 0.1
 _ERRORS: dict[int, type[DarkroomError]] = {
     httpx.codes.BAD_REQUEST: InvalidItem,
     httpx.codes.REQUEST_TIMEOUT: ServerTimeout,
-    httpx.codes.REQUEST_ENTITY_TOO_LARGE: InvalidItem,
     httpx.codes.UNPROCESSABLE_ENTITY: InvalidItem,
     httpx.codes.TOO_MANY_REQUESTS: ServerBusy,
     httpx.codes.INTERNAL_SERVER_ERROR: StageFailed,
@@ -130,6 +130,11 @@ class StageClient:
             raise ServerTimeout(f"{self.url} did not answer within {timeout_s:g} s") from error
         except httpx.TransportError as error:
             raise ServerGone(f"{self.url}: {type(error).__name__}: {error}") from error
+        if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+            size_mb, most_mb = len(frame) / 2**20, MAX_REQUEST_BYTES / 2**20
+            raise InvalidItem(
+                f"image: the request has {size_mb:.1f} MB, a server takes at most {most_mb:.0f} MB"
+            )
         if response.status_code != httpx.codes.OK:
             raise self._explain(response, custom_id)
         try:

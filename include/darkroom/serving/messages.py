@@ -37,7 +37,7 @@ def encode_request(request: Request) -> bytes:
     return wire.pack({"item": item, "options": request.options}, request.image)
 
 
-def decode_request(frame: bytes) -> Request | None:
+def decode_request(frame: bytes | bytearray) -> Request | None:
     """The request in a frame; None stands for a canary.
 
     Raises:
@@ -60,8 +60,7 @@ def encode_answer(answer: Output | ItemError) -> bytes:
     if isinstance(answer, ItemError):
         error = {"code": answer.code, "message": str(answer)}
         return wire.pack({"details": {}, "verdict": None, "error": error})
-    verdict = answer.verdict.model_dump(mode="json") if answer.verdict else None
-    return wire.pack({"details": answer.details, "verdict": verdict, "error": None}, answer.image)
+    return wire.pack({"details": answer.details, "verdict": answer.verdict, "error": None}, answer.image)
 
 
 def decode_answer(frame: bytes) -> Output:

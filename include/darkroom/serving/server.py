@@ -20,12 +20,12 @@ from typing import Any
 from mosec import Server
 
 from darkroom.flows import STAGES, Stage
+from darkroom.serving.wire import MAX_REQUEST_BYTES
 from darkroom.serving.worker import IMPLEMENTATION_ENV, STAGE_ENV, StageWorker, end_with
 from darkroom.settings import settings
 
 ADDRESS = "127.0.0.1"
 """There is no authentication, so no other machine may reach it."""
-MAX_REQUEST_BYTES = 64 << 20
 MAX_WAIT_MS = 10
 """How long a lone request waits for company."""
 QUEUED_BATCHES = 4
@@ -45,29 +45,33 @@ class _Server(Server):  # type: ignore[misc]
         super()._terminate(signum, framestack)
 
 
+def mosec_settings(stage: Stage, port: int) -> list[str]:
+    """Mosec's command line for a server of `stage`."""
+    return [
+        f"--address={ADDRESS}",
+        f"--port={port}",
+        f"--timeout={int(stage.deadline_s * TIMEOUT_FACTOR * 1000)}",
+        f"--capacity={stage.batch_size * QUEUED_BATCHES}",
+        f"--max-request-size={MAX_REQUEST_BYTES}",
+        f"--namespace=darkroom_{stage.name}",
+        "--log-level=warning",
+    ]
+
+
 def serve(stage: Stage, port: int, implementation: str) -> int:
     """Serve until stopped.
 
     Returns:
         0 when asked to stop, 1 when the worker or the front died; see the log for why.
     """
-    timeout_s = stage.deadline_s * TIMEOUT_FACTOR
     # Mosec reads its settings from the command line, and there before its own environment variables.
-    sys.argv[1:] = [
-        f"--address={ADDRESS}",
-        f"--port={port}",
-        f"--timeout={int(timeout_s * 1000)}",
-        f"--capacity={stage.batch_size * QUEUED_BATCHES}",
-        f"--max-request-size={MAX_REQUEST_BYTES}",
-        f"--namespace=darkroom_{stage.name}",
-        "--log-level=warning",
-    ]
+    sys.argv[1:] = mosec_settings(stage, port)
     server = _Server()
     server.append_worker(
         StageWorker,
         max_batch_size=stage.batch_size,
         max_wait_time=MAX_WAIT_MS,
-        timeout=timeout_s,
+        timeout=stage.deadline_s * TIMEOUT_FACTOR,
         env=[{STAGE_ENV: stage.name, IMPLEMENTATION_ENV: implementation}],
     )
     server.run()

@@ -66,10 +66,10 @@ class StageWorker(Worker):  # type: ignore[misc]
         log.info("%s is warm after %.1f s", self._implementation, seconds)
         return LoadReport(seconds=seconds, device=str(getattr(self._model, "device", "cpu")))
 
-    def deserialize(self, data: bytes) -> Request | InvalidItem:
+    def deserialize(self, data: bytes | bytearray) -> Request | InvalidItem:
         """The request, or what is wrong with it: raising here would fail the whole batch."""
         try:
-            return decode_request(bytes(data)) or self._model.sample()
+            return decode_request(data) or self._model.sample()
         except InvalidItem as error:
             return error
         except ValueError as error:
