@@ -144,6 +144,9 @@ class Diffusion:
 
         self._pipeline = Pipeline(self.config)
         self.device = self._pipeline.device
+        if self.config.compile:
+            # The compiler takes one picture and several as two cases; the server's own sample is the first.
+            self.run([self.sample()] * 2)
 
     def run(self, batch: list[Request]) -> list[Output | ItemError]:
         """One PNG per prompt.
