@@ -109,6 +109,11 @@ class Raises(Good):
         return super().run(batch)
 
 
+class RaisesOnItems(Good):
+    def run_one(self, request):
+        raise_here()
+
+
 def raise_here():
     raise RuntimeError("no kernel image is available")
 

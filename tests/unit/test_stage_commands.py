@@ -254,6 +254,12 @@ def test_what_does_not_even_run_is_told_and_exits_with_1(place, cls, told):
     assert told in failure(place, cls)["what"]
 
 
+def test_what_run_each_caught_is_shown_with_its_traceback(place):
+    failed = failure(place, "RaisesOnItems")
+    assert "StageFailed: RuntimeError: no kernel image" in failed["what"]
+    assert "in raise_here" in failed["traceback"]
+
+
 def test_what_it_said_before_it_died_is_shown(place):
     assert "usage: no such flag" in failure(place, "Exits")["traceback"]
 
@@ -271,6 +277,7 @@ def test_what_hangs_is_ended_after_its_limit_and_shows_where_it_hung(place, cls,
     assert time.monotonic() - begun < 15
     assert told in failed["what"]
     assert "misbehaving_stages.py" in failed["traceback"]
+    assert "contract.py" not in failed["traceback"]
 
 
 def test_a_stage_that_outgrows_its_memory_is_told_how_much_it_takes(place):

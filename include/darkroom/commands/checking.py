@@ -25,6 +25,7 @@ _GRACE_S = 3.0
 """The process ends itself when a step takes too long; this much later it is killed."""
 _IMPORT_S = 60.0
 _TOLD_LINES = 30
+_EXAMINERS = ("darkroom/stages/check.py", "darkroom/stages/contract.py", "darkroom/stages/measure.py")
 _SECRETS = ("DARKROOM_REDIS_URL", "AIRFLOW__")
 
 
@@ -166,7 +167,7 @@ class _Run:
                 state="failed",
                 what=f"{what} had not ended after {limit}, and was killed",
                 todo=f"see where it was; if it only is slow, raise {self._doing.limit}",
-                traceback=_tail(said),
+                traceback=_where(_tail(said)),
             )
         return Finding(
             state="failed",
@@ -206,6 +207,13 @@ def _pump(stream: IO[str], lines: "queue.SimpleQueue[str]") -> None:
 def _tail(said: IO[bytes]) -> str:
     said.seek(0)
     return "\n".join(said.read().decode(errors="replace").splitlines()[-_TOLD_LINES:])
+
+
+def _where(text: str) -> str:
+    """The stage's own part of a traceback whose innermost frame is the first."""
+    lines = text.splitlines()
+    ours = [number for number, line in enumerate(lines) if any(module in line for module in _EXAMINERS)]
+    return "\n".join(lines[: ours[0]] if ours else lines)
 
 
 def _ending(code: int | None) -> str:

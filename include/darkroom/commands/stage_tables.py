@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import indent
 
 from rich import box
 from rich.console import Console
@@ -14,6 +15,7 @@ from darkroom.settings import REPOSITORY, config_file, settings
 from darkroom.stages.report import Finding, Loaded, Report, Speed
 
 console = Console()
+_INDENT = 8
 _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "failed": "[red]failed[/] "}
 
 
@@ -87,8 +89,11 @@ def _show_loaded(loaded: Loaded) -> None:
 
 def _show_finding(finding: Finding) -> None:
     console.print(f"{_MARKS[finding.state]} {escape(finding.what)}", highlight=False, soft_wrap=True)
-    for text in filter(None, [finding.todo and f"→ {escape(finding.todo)}", _dim(finding.traceback)]):
-        console.print(Padding(text, (0, 0, 0, 8)), highlight=False)
+    if finding.todo:
+        console.print(Padding(f"→ {escape(finding.todo)}", (0, 0, 0, _INDENT)), highlight=False)
+    if finding.traceback:  # unwrapped, so that a path can be clicked
+        text = indent(finding.traceback.rstrip(), " " * _INDENT)
+        console.print(f"[dim]{escape(text)}[/]", highlight=False, soft_wrap=True)
 
 
 def _speeds(report: Report, stage: Stage) -> Table:
@@ -115,10 +120,6 @@ def _beyond(speed: Speed, stage: Stage) -> str:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
-
-
-def _dim(text: str) -> str:
-    return f"[dim]{escape(text.rstrip())}[/]" if text else ""
 
 
 def _table(*headings: str) -> Table:

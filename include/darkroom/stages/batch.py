@@ -34,4 +34,6 @@ def _answer(request: Request, run_one: Callable[[Request], Output]) -> Output | 
     # A runtime may raise anything; the item carries it on as a StageFailed, the log has the traceback.
     except Exception as error:
         log.warning("item %s failed", request.custom_id, exc_info=error)
-        return StageFailed(f"{type(error).__name__}: {error}")
+        failed = StageFailed(f"{type(error).__name__}: {error}")
+        failed.__cause__ = error
+        return failed

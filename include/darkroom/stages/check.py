@@ -71,7 +71,8 @@ class Check:
         answer = ask(model, [sample])[0]
         if isinstance(answer, ItemError):
             todo = "sample() must be a request that run() can do: it is the sign of life"
-            raise Broken(f"run() refused the stage's own sample: {_told(answer)}", todo)
+            what = f"run() refused the stage's own sample: {_told(answer)}"
+            raise Broken(what, todo, user_traceback(answer.__cause__))
         device = getattr(model, "device", None)
         loaded = Loaded(
             implementation=stage.implementation, model=stage.model,

@@ -27,8 +27,10 @@ class Broken(Exception):
         self.finding = Finding(state="failed", what=what, todo=todo, traceback=text)
 
 
-def user_traceback(error: BaseException) -> str:
-    """The traceback from the stage's own code on."""
+def user_traceback(error: BaseException | None) -> str:
+    """The traceback from the stage's own code on; empty where there is no error."""
+    if error is None:
+        return ""
     below = error.__traceback__.tb_next if error.__traceback__ else None
     return "".join(traceback.format_exception(type(error), error, below or error.__traceback__))
 
@@ -89,7 +91,8 @@ class Contract:
         answer = self._ask([self.request])[0]
         if isinstance(answer, ItemError):
             what = f"run() refused {self.request.custom_id}: {type(answer).__name__}: {answer}"
-            raise Broken(what, "look at the item, or at run(): nothing can be measured with it")
+            todo = "look at the item, or at run(): nothing can be measured with it"
+            raise Broken(what, todo, user_traceback(answer.__cause__))
         if self.stage.gives == "image":
             _check_png(answer.image)
         elif not isinstance(answer.verdict, Verdict):
@@ -110,6 +113,7 @@ class Contract:
             state="failed",
             what=f"an unknown option gave {shown[:200]}",
             todo="parse request.options with darkroom.stages.options:parse_as, which raises InvalidItem",
+            traceback=user_traceback(answer.__cause__) if isinstance(answer, ItemError) else "",
         )
 
     def _neighbours(self) -> Iterator[Finding]:

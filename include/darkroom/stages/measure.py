@@ -15,7 +15,7 @@ import pynvml  # type: ignore[import-untyped]
 
 from darkroom.errors import ItemError
 from darkroom.stages.base import Request, StageModel
-from darkroom.stages.contract import Broken, ask
+from darkroom.stages.contract import Broken, ask, user_traceback
 from darkroom.stages.report import Speed
 
 LEAST_BATCHES = 2
@@ -51,7 +51,8 @@ def measure(
             took.append(time.perf_counter() - started)
         if refused := [answer for answer in answers if isinstance(answer, ItemError)]:
             what = f"run() refused an item: {type(refused[0]).__name__}: {refused[0]}"
-            raise Broken(what, "look at the item, or at run(): nothing can be measured with it")
+            todo = "look at the item, or at run(): nothing can be measured with it"
+            raise Broken(what, todo, user_traceback(refused[0].__cause__))
         spent = time.monotonic() - begun
         if len(took) >= LEAST_BATCHES and spent >= seconds:
             break
