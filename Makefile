@@ -1,9 +1,10 @@
 # Every action is one verb; CI calls the same ones (.ci/run).
 SHELL := bash
 BIN := .venv/bin
+GPU := .venv-gpu
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up down status logs demo test lint format lock docs screenshots bench clean
+.PHONY: help install install-dev install-gpu up down status logs demo test test-diffusion lint format lock docs screenshots bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -13,6 +14,9 @@ install: ## make .venv with the command darkroom; PYTHON=... chooses the interpr
 
 install-dev:
 	@PYTHON="$(PYTHON)" tools/install requirements.txt requirements-dev.txt
+
+install-gpu: ## make .venv-gpu for model servers: PyTorch and diffusers, no Airflow; some 7 GB
+	@VENV=$(GPU) PYTHON="$(PYTHON)" tools/install requirements-gpu.txt
 
 up: install ## start the plant and wait until all of it works
 	@$(BIN)/darkroom up
@@ -32,6 +36,13 @@ demo: install ## the whole plant and three small batches
 test: install-dev ## all tests; ARGS="tests/unit -k name" for some
 	$(BIN)/pytest $(ARGS)
 
+test-diffusion: ## the tests that need PyTorch, in .venv-gpu; GPU=... names another environment
+	$(GPU)/bin/python -c 'import pytest, pytest_timeout, hypothesis' 2> /dev/null || \
+		$(BIN)/uv pip install --quiet --python $(GPU)/bin/python -c requirements-dev.txt -c requirements.txt \
+		pytest pytest-timeout hypothesis
+	PYTHONPATH=include:. $(GPU)/bin/python -m pytest tests/unit/test_stage_diffusion.py \
+		tests/unit/test_stage_contract.py $(ARGS)
+
 lint: install-dev ## style, types, who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,6 +56,7 @@ format: install-dev ## put the code into its usual form
 lock: install-dev ## compile the requirements anew, with hashes
 	$(COMPILE) requirements.in -o requirements.txt
 	$(COMPILE) requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) --no-emit-package onnxruntime requirements-gpu.in -o requirements-gpu.txt
 
 docs: install ## write the generated pages
 	$(BIN)/python -m darkroom.stack.settings_page > docs/settings.md
