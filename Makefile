@@ -38,7 +38,7 @@ test: install-dev ## all tests; ARGS="tests/unit -k name" for some
 
 test-diffusion: ## the tests that need PyTorch, in .venv-gpu; GPU=... names another environment
 	$(GPU)/bin/python -c 'import pytest, pytest_timeout, hypothesis' 2> /dev/null || \
-		$(BIN)/uv pip install --quiet --python $(GPU)/bin/python -c requirements-dev.txt -c requirements.txt \
+		$(GPU)/bin/uv pip install --quiet --python $(GPU)/bin/python -c requirements-dev.txt -c requirements.txt \
 		pytest pytest-timeout hypothesis
 	PYTHONPATH=include:. $(GPU)/bin/python -m pytest tests/unit/test_stage_diffusion.py \
 		tests/unit/test_stage_contract.py $(ARGS)
