@@ -60,7 +60,8 @@ def encode_answer(answer: Output | ItemError) -> bytes:
     if isinstance(answer, ItemError):
         error = {"code": answer.code, "message": str(answer)}
         return wire.pack({"details": {}, "verdict": None, "error": error})
-    return wire.pack({"details": answer.details, "verdict": answer.verdict, "error": None}, answer.image)
+    verdict = dict(answer.verdict) if answer.verdict else None
+    return wire.pack({"details": answer.details, "verdict": verdict, "error": None}, answer.image)
 
 
 def decode_answer(frame: bytes) -> Output:

@@ -14,6 +14,7 @@ the model. What to know of it:
 
 import argparse
 import logging
+import os
 import sys
 from typing import Any
 
@@ -30,6 +31,9 @@ MAX_WAIT_MS = 10
 """How long a lone request waits for company."""
 QUEUED_BATCHES = 4
 """Beyond so many batches a request is told to wait (429): the lanes keep one each in flight."""
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(MAX_REQUEST_BYTES)}
+"""Pictures come and go by the megabyte: glibc keeps their memory for the next ones, as fresh memory from the
+kernel costs more than all else that is done with them here (docs/benchmarks.md). 32 MiB is its maximum."""
 TIMEOUT_FACTOR = 2
 """Over the stage's deadline, so that the client gives up first and can tell hung from slow."""
 
@@ -66,6 +70,8 @@ def serve(stage: Stage, port: int, implementation: str) -> int:
     """
     # Mosec reads its settings from the command line, and there before its own environment variables.
     sys.argv[1:] = mosec_settings(stage, port)
+    # For the processes that mosec starts: glibc reads it when a process begins.
+    os.environ.update(_MALLOC)
     server = _Server()
     server.append_worker(
         StageWorker,

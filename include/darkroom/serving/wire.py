@@ -20,7 +20,7 @@ MAX_REQUEST_BYTES = 64 << 20
 
 
 def pack(header: dict[str, Any], payload: bytes = b"") -> bytes:
-    """One frame; the header may hold records."""
+    """One frame."""
     head = to_json(header, inf_nan_mode="constants")
     return _LENGTH.pack(len(head)) + head + payload
 
