@@ -14,29 +14,35 @@ from darkroom.stack.leftovers import find_leftovers
 from tests.stack.handle import COMMAND
 from tests.stack.plant import batch_of, finished, source, started, until
 
-JOINED = "workers/generate+inspect-cpu0"
+
+@pytest.fixture
+def way(stack, tmp_path):
+    """What the plant's machine gives to others."""
+    path = tmp_path / "worker.env"
+    assert stack.darkroom("env", "--for-worker", "--path", str(path)).returncode == 0
+    return path
 
 
 @pytest.fixture
-def worker(stack):
-    """`darkroom worker` with two stages on one device, at work; drained at the end."""
+def machine(stack, way, tmp_path):
+    """Another machine, with a state folder of its own: two stages on one device, drained at the end."""
     stack.wait_healthy(90)
-    command = [*COMMAND, "worker", "--stage", "generate,inspect", "--gpu", "0"]
-    with subprocess.Popen(
-        command, env=stack.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
+    command = [*COMMAND, "worker", "--plant", str(way), "--stage", "generate,inspect", "--gpu", "0"]
+    env = stack.env | {"DARKROOM_HOME": str(tmp_path / "home")}
+    home = Home(tmp_path / "home" / "workers" / "generate+inspect-cpu0")
+    with subprocess.Popen(command, env=env, text=True, stdout=-1, stderr=subprocess.STDOUT) as process:
         for name in ("generate-cpu0", "inspect-cpu0"):
-            until(lambda name=name: is_ready(stack, name, JOINED), f"{name} is ready")
-        yield process
+            until(lambda name=name: is_ready(home, name), f"{name} is ready")
+        yield process, home
         process.send_signal(signal.SIGTERM)
 
 
-def told(stack, name: str, below: str = "") -> ServerStatus | None:
-    return ServerStatus.read(status_file(stack.home.path / below, name))
+def told(home: Home, name: str) -> ServerStatus | None:
+    return ServerStatus.read(status_file(home.path, name))
 
 
-def is_ready(stack, name: str, below: str = "", starts: int = 1) -> bool:
-    status = told(stack, name, below)
+def is_ready(home: Home, name: str, starts: int = 1) -> bool:
+    status = told(home, name)
     return status is not None and status.state is State.READY and status.starts >= starts
 
 
@@ -54,23 +60,22 @@ def hosts(run) -> set[str]:
     return {row.host.split("@")[0] for part in parts if part for row in part}
 
 
-def test_a_worker_joins_takes_its_share_and_drains_in_the_middle_of_a_batch(stack, worker):
+def test_a_machine_joins_takes_its_share_and_drains_in_the_middle_of_a_batch(machine):
+    worker, home = machine
     until(lambda: api().pools()["gpu_generate"] == 4, "the pool has the lanes of both servers")
     until(lambda: api().pools()["gpu_inspect"] == 3, "also of stage C")
     run = batch_of_prompts(160)
     until(lambda: "generate-cpu0" in hosts(run), "it has done a chunk")
+    worker.stdout.close()  # as when the terminal that it was started in is gone
     worker.send_signal(signal.SIGTERM)
-    said, _ = worker.communicate(timeout=90)
-    assert worker.returncode == 0, said
-    assert find_leftovers(Home(stack.home.path / JOINED)) == []
+    assert worker.wait(90) == 0
+    assert find_leftovers(home) == []
     _, summary = finished(run)
     assert summary.completed + summary.rejected == 160
     assert {"generate-1", "generate-cpu0"} <= {host.split("@")[0] for host in summary.by_host}
 
 
-def test_a_host_with_a_store_of_its_own_is_refused(stack, tmp_path):
-    way = tmp_path / "worker.env"
-    assert stack.darkroom("env", "--for-worker", "--path", str(way)).returncode == 0
+def test_a_machine_with_a_store_of_its_own_is_refused(stack, way, tmp_path):
     shared = f"DARKROOM_STORE={(stack.home.path / 'store').as_uri()}"
     assert shared in way.read_text()
     way.write_text(way.read_text().replace(shared, f"DARKROOM_STORE={(tmp_path / 'mine').as_uri()}"))
@@ -87,14 +92,14 @@ def test_stages_that_do_not_fit_on_a_device_are_refused(stack):
 
 def test_a_model_that_hangs_in_a_batch_is_replaced_and_costs_no_item(stack):
     stack.wait_healthy(90)
-    starts = told(stack, "generate-1").starts
+    starts = told(stack.home, "generate-1").starts
     run = batch_of_prompts(80)
     until(lambda: any(ti["state"] == "running" for ti in chunks(run)), "a chunk runs")
-    server = psutil.Process(told(stack, "generate-1").pid)
+    server = psutil.Process(told(stack.home, "generate-1").pid)
     model = next(p for p in server.children(recursive=True) if "spawn_main" in " ".join(p.cmdline()))
     model.suspend()
-    until(lambda: is_ready(stack, "generate-1", starts=starts + 1), "its supervisor has replaced it")
-    assert "canary failed" in told(stack, "generate-1").last_end
+    until(lambda: is_ready(stack.home, "generate-1", starts=starts + 1), "its supervisor has replaced it")
+    assert "canary failed" in told(stack.home, "generate-1").last_end
     _, summary = finished(run)
     assert summary.completed + summary.rejected == 80
 

@@ -1,6 +1,7 @@
 """How `up` and `down` show what happens: a live table in a terminal, a line per change elsewhere."""
 
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -28,7 +29,9 @@ class Display:
         self._states[name] = state
         if not self._console.is_terminal and not state.startswith("waits"):
             passed_s = time.monotonic() - self._begun
-            self._console.print(f"{passed_s:6.1f} s  {name:<18} {state}", markup=False, highlight=False)
+            # Whoever watched may have gone; stopping must go on. Rich answers a broken pipe with SystemExit.
+            with suppress(OSError, SystemExit):
+                self._console.print(f"{passed_s:6.1f} s  {name:<18} {state}", markup=False, highlight=False)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:

@@ -82,16 +82,23 @@ class GpuHost:
             home.drain_marker.unlink(missing_ok=True)
             supervisor, parts = Supervisor(home), self._parts(join)
             env = base(home) | join.shared() | {MARK: str(home.path)}
-            supervisor.start(render(home, parts.values()), env)
             try:
+                supervisor.start(render(home, parts.values()), env)
                 Launch(home, supervisor, parts, {}, report).run()
                 self._watch(supervisor, report)
             finally:
                 with undisturbed():
-                    home.drain_marker.write_text("written by `darkroom worker`\n")
-                    stop_all(supervisor, parts, report)
-                    supervisor.shut_down(SHUTDOWN_S)
-                    end_leftovers(home)
+                    self._drain(supervisor, parts, report)
+
+    def _drain(self, supervisor: Supervisor, parts: dict[str, Part], report: Report) -> None:
+        """Stop all: chunks at an item boundary, then the rest; whatever goes wrong, nothing is left."""
+        self.home.drain_marker.write_text("written by `darkroom worker`\n")
+        try:
+            if supervisor.is_running():
+                stop_all(supervisor, parts, report)
+                supervisor.shut_down(SHUTDOWN_S)
+        finally:
+            end_leftovers(self.home)
 
     def _parts(self, join: Join) -> dict[str, Part]:
         home = self.home

@@ -135,6 +135,10 @@ class Home:
         """See `Settings.drain_marker`."""
         return self.path / "drain"
 
+    def workers(self) -> list["Home"]:
+        """The state folders of workers on this machine, running or not."""
+        return [Home(path) for path in sorted((self.path / "workers").glob("[!.]*"))]
+
     def forget_servers(self) -> None:
         """Remove what the servers of an earlier start said of themselves."""
         for stale in (*(self.path / "run").glob("*.pid"), *(self.path / "run" / "servers").glob("*.json")):

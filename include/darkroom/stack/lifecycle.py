@@ -63,15 +63,17 @@ def bring_up(home: Home, report: Report) -> list[str]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """An impatient second Ctrl-C must not leave half of the plant behind."""
+    """An impatient second Ctrl-C, or SIGTERM, must not leave half of the plant behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def take_down(home: Home, report: Report) -> bool:
@@ -100,6 +102,9 @@ def remove_state(home: Home) -> None:
     with home.locked():
         if Supervisor(home).is_running():
             raise StackError("the stack is running; `darkroom down` first")
+        for worker in home.workers():
+            if Supervisor(worker).is_running():
+                raise StackError(f"a `darkroom worker` is running on {worker.path}; end it first (Ctrl-C)")
         Postgres.place(home).remove_outside()
         shutil.rmtree(home.socket().parent, ignore_errors=True)
         shutil.rmtree(home.path)
