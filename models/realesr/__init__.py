@@ -1,0 +1,1 @@
+"""The super-resolution model, and how it was converted."""

@@ -1,0 +1,1 @@
+"""The shapes model: its pictures, network, training, export and evaluation. The card: `README.md`."""
