@@ -15,7 +15,7 @@ install: ## make .venv with the command darkroom; PYTHON=... chooses the interpr
 install-dev:
 	@PYTHON="$(PYTHON)" tools/install requirements.txt requirements-dev.txt
 
-install-gpu: ## make .venv-gpu for model servers: PyTorch and diffusers, no Airflow; some 7 GB
+install-gpu: ## make .venv-gpu for model servers: PyTorch and diffusers, no Airflow; 5.6 GB
 	@VENV=$(GPU) PYTHON="$(PYTHON)" tools/install requirements-gpu.txt
 
 up: install ## start the plant and wait until all of it works

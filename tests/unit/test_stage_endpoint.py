@@ -1,6 +1,7 @@
 import base64
 import threading
 import time
+from dataclasses import replace
 from email.utils import formatdate
 from io import BytesIO
 
@@ -8,13 +9,24 @@ import pytest
 from http_endpoint import Answer, Endpoint, as_image, as_json, draw, images
 from pictures import encode, halves, png_claiming
 from PIL import Image
+from tests.servers import model_server
 
 from darkroom.errors import BadRequest, InvalidImage, InvalidItem, StageFailed
+from darkroom.serving.client import StageClient
 from darkroom.stages import answers
 from darkroom.stages.base import Output, Request
 from darkroom.stages.endpoint import Endpoint as EndpointStage
 
 PICTURE = encode(halves())
+ROW = """
+[stages.generate]
+implementation = "darkroom.stages.endpoint:Endpoint"
+options = "darkroom.stages.options:EndpointOptions"
+model = "drawn@test"
+
+[stages.generate.config]
+url = "{url}"
+"""
 
 
 def stage_at(url: str, **config: object) -> EndpointStage:
@@ -78,7 +90,7 @@ def test_a_picture_goes_as_it_is_with_its_parameters_in_the_query():
     assert asked.body == photo
     assert asked.headers["content-type"] == "image/jpeg"
     assert asked.query == {
-        "tenant": "7", "prompt": "ein Kreis, grün", "model": "up-4x", "seed": "5", "scale": "2",
+        "tenant": "7", "prompt": "ein Kreis, grün", "model": "up-4x", "scale": "2",
     }  # fmt: skip
 
 
@@ -279,10 +291,11 @@ def test_the_canary_draws_nothing_unless_told_to():
     with Endpoint(draw).serving() as endpoint:
         stage = stage_at(endpoint.url)
         assert stage.run([stage.sample()]) == [Output(details={"status": 405})]
+        assert stage.run([replace(stage.sample())])[0].image  # a copy is an item like any other
         item = stage_at(endpoint.url, canary="item")
         assert item.run([item.sample()])[0].image
         assert stage.run([Request("canary", prompt="an item of that name")])[0].image
-        assert [asked.method for asked in endpoint.asked] == ["GET", "POST", "POST"]
+        assert [asked.method for asked in endpoint.asked] == ["GET", "POST", "POST", "POST"]
 
 
 @pytest.mark.parametrize(
@@ -318,3 +331,19 @@ def test_the_canary_knows_a_sick_endpoint(status, health, well):
 def test_a_wrong_configuration_is_named(config, said):
     with pytest.raises(ValueError, match="^" + said.replace("(", r"\(")):
         EndpointStage(**config)
+
+
+def test_a_real_model_server_looks_at_the_endpoint_and_asks_it_for_items(tmp_path, monkeypatch):
+    with Endpoint(draw).serving() as endpoint:
+        config = tmp_path / "darkroom.toml"
+        config.write_text(ROW.format(url=endpoint.url))
+        monkeypatch.setenv("DARKROOM_CONFIG", str(config))
+        with model_server("generate") as url, StageClient(url, 30) as client:
+            client.canary(30)
+            assert {asked.method for asked in endpoint.asked} == {"GET"}
+            options = {"fields": {"steps": 2}}
+            output = client.run(Request("a", prompt="a red circle", width=64, seed=5, options=options))
+            assert Image.open(BytesIO(output.image)).size == (64, 64)
+            with pytest.raises(InvalidItem, match="against our rules"):
+                client.run(Request("b", prompt="a forbidden word"))
+        assert [asked.method for asked in endpoint.asked if asked.method == "POST"] == ["POST", "POST"]

@@ -226,7 +226,9 @@ class Diffusion:
             except Exception as error:
                 log.warning("%d items failed: %s", len(several), shot, exc_info=error)
                 if len(several) == 1:
-                    answers.append(StageFailed(f"{type(error).__name__}: {error}"))
+                    failed = StageFailed(f"{type(error).__name__}: {error}")
+                    failed.__cause__ = error
+                    answers.append(failed)
                 else:
                     answers += [self._draw_group(shot, [subject])[0] for subject in several]
         return answers

@@ -172,7 +172,8 @@ class Endpoint:
         """The picture as it is as the body, everything else in the query."""
         kind = format_of(request.image).lower()
         known: dict[str, Any] = {"prompt": request.prompt, "model": self.config.model}
-        known |= {"width": request.width, "height": request.height, "seed": request.seed}
+        # No seed: it is no part of the key of what is made from a picture.
+        known |= {"width": request.width, "height": request.height}
         query = {name: value for name, value in known.items() if value is not None}
         return {
             "content": request.image,
@@ -184,13 +185,14 @@ class Endpoint:
         """Whether somebody is there who knows our token; an address for POST may refuse a GET."""
         url = self.config.health_url or self.config.url
         try:
-            response = self._http.get(url)
+            with self._http.stream("GET", url) as response:
+                body = read_body(response, time.monotonic() + self.config.timeout_s)
         except httpx.TransportError as error:
             raise StageFailed(f"the endpoint can't be reached: {_name(error)}") from error
         status = response.status_code
         refuses_get = self.config.health_url is None and 400 <= status < 500  # noqa: PLR2004
         if status in (401, 403, 407, 429) or not (response.is_success or refuses_get):
-            raise StageFailed(f"the endpoint answers {status} {words_of(response.content)}")
+            raise StageFailed(f"the endpoint answers {status} {words_of(body)}")
         return Output(details={"status": status})
 
     def _send(self, method: str, url: str, sent: dict[str, Any]) -> Answer:
