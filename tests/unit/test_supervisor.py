@@ -288,10 +288,10 @@ def test_a_bad_request_gets_a_422_that_names_the_field(supervised):
     assert "prompt: told to fail" in answer.text
 
 
-def test_secrets_of_the_plant_do_not_reach_the_model(supervised, monkeypatch):
-    monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", "redis://:secret@127.0.0.1/0")
+@pytest.mark.parametrize("name", ["AIRFLOW__CELERY__BROKER_URL", "DARKROOM_BROKER_URL"])
+def test_secrets_of_the_plant_do_not_reach_the_model(supervised, monkeypatch, name):
+    monkeypatch.setenv(name, "redis://:secret@127.0.0.1/0")
     server = supervised()
     server.ready()
-    assert "AIRFLOW__CELERY__BROKER_URL" in psutil.Process(server.process.pid).environ()
-    for process in server.tree():
-        assert not [name for name in process.environ() if name.startswith("AIRFLOW__")]
+    assert name in psutil.Process(server.process.pid).environ()
+    assert not [process for process in server.tree() if name in process.environ()]

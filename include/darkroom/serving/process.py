@@ -14,7 +14,9 @@ from darkroom.serving.status import LoadReport
 from darkroom.settings import settings
 
 _MB = 1 << 20
-_SECRETS = ("DARKROOM_REDIS_URL", "AIRFLOW__")
+_SECRETS = (
+    "DARKROOM_REDIS_URL", "DARKROOM_BROKER_URL", "DARKROOM_RESULT_URL", "DARKROOM_API_PASSWORD", "AIRFLOW__",
+)  # fmt: skip
 """A stage may be anybody's code: what only the plant's own processes need is not passed on."""
 
 
