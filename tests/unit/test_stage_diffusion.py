@@ -2,6 +2,8 @@
 
 import hashlib
 import inspect
+import subprocess
+import sys
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -208,6 +210,14 @@ def test_a_folder_is_never_looked_for_on_the_hub(folder, monkeypatch):
     assert not Diffusion(pipeline="stabilityai/stable-diffusion-xl-base-1.0").config.is_folder
 
 
+def test_importing_it_imports_no_pytorch():
+    code = "import sys, darkroom.stages.diffusion; print({'torch', 'diffusers'} & set(sys.modules))"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert found.stdout.strip() == "set()"
+
+
 # From here on with real pipelines of random weights.
 
 
@@ -334,6 +344,25 @@ def test_offloading_needs_a_gpu(tiny):
         pytest.skip("there is a GPU")
     with pytest.raises(BadRequest, match=r"config.offload: model needs a GPU"):
         loaded(tiny, offload="model")
+
+
+def test_a_picture_without_numbers_is_an_error_and_not_black(tiny, monkeypatch):
+    stage = loaded(tiny)
+    call = stage._pipeline._call
+
+    def overflow(shot, subjects):
+        result = call(shot, subjects)
+        for image, subject in zip(result.images, subjects, strict=True):
+            if subject.prompt == "b":
+                image[0, 0, 0] = np.nan
+        return result
+
+    monkeypatch.setattr(stage._pipeline, "_call", overflow)
+    first, broken, last = stage.run(items("a", "b", "c", options={"steps": 1}))
+    assert isinstance(broken, StageFailed)
+    assert "try config.dtype bf16 or fp32" in str(broken)
+    assert isinstance(first, Output)
+    assert isinstance(last, Output)
 
 
 def test_what_the_safety_checker_flags_is_told(tiny, monkeypatch):

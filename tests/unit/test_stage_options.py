@@ -6,7 +6,15 @@ import pytest
 
 from darkroom.errors import InvalidItem
 from darkroom.flows import STAGES
-from darkroom.stages.options import OPTIONS, EnhanceOptions, GenerateOptions, InspectOptions, parse_options
+from darkroom.stages.options import (
+    OPTIONS,
+    DiffusionOptions,
+    EndpointOptions,
+    EnhanceOptions,
+    GenerateOptions,
+    InspectOptions,
+    parse_options,
+)
 
 
 def test_every_stage_has_options():
@@ -42,9 +50,9 @@ def test_a_wrong_option_is_the_items_fault_and_named_once(stage, options, field)
     assert str(caught.value).count("options.") == 1
 
 
-@pytest.mark.parametrize("stage", OPTIONS)
-def test_the_form_gets_a_schema_that_explains_and_closes_every_option(stage):
-    schema = json.loads(json.dumps(OPTIONS[stage].model_json_schema()))
+@pytest.mark.parametrize("kind", [*OPTIONS.values(), DiffusionOptions, EndpointOptions])
+def test_the_form_gets_a_schema_that_explains_and_closes_every_option(kind):
+    schema = json.loads(json.dumps(kind.model_json_schema()))
     assert schema["additionalProperties"] is False
     assert all({"default", "description"} <= set(option) for option in schema["properties"].values())
 

@@ -4,9 +4,11 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoPipelineForText2Image
 from diffusers.utils import logging as diffusers_logging
+from PIL import Image
 from transformers.utils import logging as transformers_logging
 
 from darkroom.errors import BadRequest
@@ -77,6 +79,7 @@ class Pipeline:
 
         Raises:
             OutOfMemory: so many don't fit on the GPU; its cache is empty again.
+            FloatingPointError: a picture has no numbers.
         """
         try:
             result = self._call(shot, subjects)
@@ -84,7 +87,8 @@ class Pipeline:
             problem = str(error).partition(". ")[0]
         else:
             flags = getattr(result, "nsfw_content_detected", None) or [None] * len(subjects)
-            drawn = [Drawn(image, flag) for image, flag in zip(result.images, flags, strict=True)]
+            images = [_as_image(each) for each in result.images]
+            drawn = [Drawn(image, flag) for image, flag in zip(images, flags, strict=True)]
             _check_sizes(shot, drawn)
             return drawn
         # Only here, where the failed call's frames and their tensors are gone, does it free anything.
@@ -103,6 +107,8 @@ class Pipeline:
 
     def _call(self, shot: Shot, subjects: Sequence[Subject]) -> Any:
         asked: dict[str, Any] = {"width": shot.width, "height": shot.height}
+        if "output_type" in self._parameters:
+            asked["output_type"] = "np"
         values = {"steps": shot.steps, "guidance": shot.guidance}
         asked |= {self._keywords[name]: value for name, value in values.items() if value is not None}
         if shot.negative:
@@ -220,6 +226,20 @@ def _multiple(pipe: Any) -> int:
     patch = getattr(pipe, "patch_size", None) or 1
     processor = getattr(getattr(pipe, "image_processor", None), "config", None)
     return max(scale * int(patch), int(getattr(processor, "vae_scale_factor", 1)))
+
+
+def _as_image(pixels: Any) -> Image.Image:
+    """A picture from values of 0 to 1, rounded as diffusers does.
+
+    Raises:
+        FloatingPointError: there are none. Left to diffusers, the picture would be black without a word.
+    """
+    if isinstance(pixels, Image.Image):
+        return pixels
+    values = np.asarray(pixels, np.float32)
+    if not np.isfinite(values).all():
+        raise FloatingPointError("the pipeline computed no numbers (NaN); try config.dtype bf16 or fp32")
+    return Image.fromarray((values * 255).round().astype(np.uint8))
 
 
 def _check_sizes(shot: Shot, drawn: Sequence[Drawn]) -> None:
