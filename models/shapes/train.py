@@ -4,8 +4,8 @@ A training picture is drawn, noise is drawn, and the network learns the way from
 at a random point between them. One picture in ten comes without its caption, so that guidance has
 something to lead away from. What is exported is the running average of the weights.
 
-The checkpoint holds all that the training depends on: started again with the same --out, it goes on
-where it was stopped, and ends with the same weights as one that was never stopped.
+The checkpoint holds all that the training depends on: started again with the same options, it goes
+on where it was stopped, and ends with the same weights as one that was never stopped.
 """
 
 import argparse
@@ -126,6 +126,20 @@ def _as_tensors(batch: list[tuple[Scene, bool]]) -> tuple[Tensor, Tensor]:
     return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1, torch.tensor(ids)
 
 
+def start(schedule: Schedule, path: Path) -> Training:
+    """A new training, or the one whose checkpoint is at `path`.
+
+    Raises:
+        SystemExit: that one has another schedule, so going on would be neither of the two.
+    """
+    if not path.exists():
+        return Training(schedule)
+    training = Training.restore(torch.load(path, weights_only=True))
+    if training.schedule != schedule:
+        raise SystemExit(f"{path} is of {training.schedule}, not {schedule}: take another --out")
+    return training
+
+
 def save(training: Training, path: Path) -> None:
     """Write the checkpoint so that a stop in between leaves the one before."""
     unfinished = path.with_suffix(".part")
@@ -138,11 +152,9 @@ def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
     console = Console(stderr=True)
-    if arguments.out.exists():
-        training = Training.restore(torch.load(arguments.out, weights_only=True))
+    training = start(Schedule(arguments.steps, arguments.batch, arguments.seed), arguments.out)
+    if training.step:
         console.print(f"Going on from step {training.step:,} of {training.schedule.steps:,}")
-    else:
-        training = Training(Schedule(arguments.steps, arguments.batch, arguments.seed))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     losses: list[float] = []
     with Progress(*columns, console=console) as progress:

@@ -255,13 +255,16 @@ def test_training_lowers_the_loss(torch):
 
 
 def test_a_training_that_was_stopped_ends_like_one_that_was_not(torch, training, tmp_path):
-    from models.shapes.train import Training, save
+    from models.shapes.train import Schedule, save, start
 
     whole, stopped = training(), training()
     losses = list(whole.run())
     first = [loss for _, loss in zip(range(2), stopped.run(), strict=False)]
-    save(stopped, tmp_path / "checkpoint.pt")
-    resumed = Training.restore(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+    checkpoint = tmp_path / "checkpoint.pt"
+    save(stopped, checkpoint)
+    with pytest.raises(SystemExit, match="another --out"):
+        start(Schedule(steps=5, batch=2), checkpoint)
+    resumed = start(stopped.schedule, checkpoint)
     assert first + list(resumed.run()) == losses
     assert resumed.step == whole.step == 4
     for name, value in whole.average.items():
