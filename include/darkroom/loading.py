@@ -14,9 +14,6 @@ def load_class(name: str, field: str) -> type[Any]:
     Raises:
         BadRequest: there is no such module or class, or it is no Python; the message names `field`.
     """
-    # It looks up the options model of every row while it is imported. Were the first to import it a user's
-    # module, that module would be asked for its options before they are there.
-    import_module("darkroom.stages.options")
     folder = str(settings().code)
     if folder not in sys.path:
         sys.path.append(folder)

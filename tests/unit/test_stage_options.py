@@ -7,18 +7,18 @@ import pytest
 from darkroom.errors import InvalidItem
 from darkroom.flows import STAGES
 from darkroom.stages.options import (
-    OPTIONS,
     DiffusionOptions,
     EndpointOptions,
     EnhanceOptions,
     GenerateOptions,
     InspectOptions,
+    options_by_stage,
     parse_options,
 )
 
 
 def test_every_stage_has_options():
-    assert set(OPTIONS) == set(STAGES)
+    assert set(options_by_stage()) == set(STAGES)
 
 
 def test_the_defaults_are_those_that_the_documents_name():
@@ -50,7 +50,7 @@ def test_a_wrong_option_is_the_items_fault_and_named_once(stage, options, field)
     assert str(caught.value).count("options.") == 1
 
 
-@pytest.mark.parametrize("kind", [*OPTIONS.values(), DiffusionOptions, EndpointOptions])
+@pytest.mark.parametrize("kind", [*options_by_stage().values(), DiffusionOptions, EndpointOptions])
 def test_the_form_gets_a_schema_that_explains_and_closes_every_option(kind):
     schema = json.loads(json.dumps(kind.model_json_schema()))
     assert schema["additionalProperties"] is False

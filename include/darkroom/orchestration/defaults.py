@@ -9,7 +9,7 @@ from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from darkroom.errors import DarkroomError, ItemError
 from darkroom.flows import DEFAULT_FLOW, FLOWS
-from darkroom.stages.options import OPTIONS
+from darkroom.stages.options import options_by_stage
 
 RETRIES = 4
 """Five tries, each resuming where the last one stopped; the three tries of an item are its own."""
@@ -52,11 +52,12 @@ def _options_help() -> str:
     """Every option with its limits, default and meaning, as a Markdown list."""
     # Bold, not code: the form's line height is too small for the frames it draws around code.
     lines = ['For example **{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}**. There are:']
-    for stage, options in OPTIONS.items():
-        for name, field in options.model_json_schema()["properties"].items():
+    for stage, options in options_by_stage().items():
+        for name, field in options.model_json_schema().get("properties", {}).items():
             limits = f"{field['minimum']} to {field['maximum']}, " if "minimum" in field else ""
-            default = json.dumps(field["default"])
-            lines.append(f"- **{stage}.{name}** ({limits}default {default}): {field['description']}")
+            default = json.dumps(field["default"]) if "default" in field else "none"
+            meaning = field.get("description", "its class says no more")
+            lines.append(f"- **{stage}.{name}** ({limits}default {default}): {meaning}")
     return "\n".join(lines)
 
 
@@ -94,7 +95,7 @@ def start_params() -> dict[str, Param]:
             {},
             type="object",
             title="Options per stage",
-            properties={stage: options.model_json_schema() for stage, options in OPTIONS.items()},
+            properties={stage: kind.model_json_schema() for stage, kind in options_by_stage().items()},
             additionalProperties=False,
             examples=[{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}],
             description_md=_options_help(),

@@ -128,7 +128,7 @@ def parse_options(stage: str, options: dict[str, Any]) -> Options:
         InvalidItem: an option is unknown or out of its limits; the message names each.
         KeyError: no such stage.
     """
-    return parse_as(OPTIONS[stage], options)
+    return parse_as(options_of(STAGES[stage]), options)
 
 
 def explain(error: ValidationError, prefix: str) -> str:
@@ -156,4 +156,9 @@ def options_of(stage: Stage) -> type[Options]:
     return found
 
 
-OPTIONS: dict[str, type[Options]] = {stage.name: options_of(stage) for stage in STAGES.values()}
+def options_by_stage() -> dict[str, type[Options]]:
+    """The options model of each stage of the table.
+
+    Not a constant: a user's module imports this one, and may be imported first.
+    """
+    return {stage.name: options_of(stage) for stage in STAGES.values()}
