@@ -157,9 +157,11 @@ class _Run:
         return line.end
 
     def _lost(self, process: "subprocess.Popen[str]", said: IO[bytes]) -> Finding:
-        hung = self._doing is not None and time.monotonic() - self._since >= self._limit_s
+        outlived = time.monotonic() - self._since >= self._limit_s
         with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_S)
+        # Its own watch began earlier than ours, and may have ended it first.
+        hung = self._doing is not None and (outlived or "Timeout (" in _tail(said))
         what = self._doing.what if self._doing else "starting"
         if hung and self._doing:
             limit = f"{self._doing.limit} = {self._limit_s:g} s"
