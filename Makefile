@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-
 .PHONY: help install install-dev install-gpu up down status logs demo test test-diffusion lint format lock docs screenshots bench clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 install: ## make .venv with the command darkroom; PYTHON=... chooses the interpreter
 	@PYTHON="$(PYTHON)" tools/install requirements.txt
@@ -36,11 +36,11 @@ demo: install ## the whole plant and three small batches
 test: install-dev ## all tests; ARGS="tests/unit -k name" for some
 	$(BIN)/pytest $(ARGS)
 
-test-diffusion: ## the tests that need PyTorch, in .venv-gpu; GPU=... names another environment
+test-diffusion: ## the tests that need PyTorch, on the CPU, in .venv-gpu; GPU=... names another environment
 	$(GPU)/bin/python -c 'import pytest, pytest_timeout, hypothesis' 2> /dev/null || \
 		$(GPU)/bin/uv pip install --quiet --python $(GPU)/bin/python -c requirements-dev.txt -c requirements.txt \
 		pytest pytest-timeout hypothesis
-	PYTHONPATH=include:. $(GPU)/bin/python -m pytest tests/unit/test_stage_diffusion.py \
+	CUDA_VISIBLE_DEVICES= PYTHONPATH=include:. $(GPU)/bin/python -m pytest tests/unit/test_stage_diffusion.py \
 		tests/unit/test_stage_contract.py $(ARGS)
 
 lint: install-dev ## style, types, who imports whom

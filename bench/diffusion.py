@@ -9,7 +9,7 @@ trained ones), then, for each batch size, starts a real model server, sends it p
 as keep it busy, and ends it; then draws the same in a loop of `pipe(...)` without server or client.
 
     ... -m bench.diffusion --pipeline /models/sdxl --steps 30     your own pipeline
-    ... -m bench.diffusion --tiny                                 tiny pipelines, on a CPU in a minute
+    ... -m bench.diffusion --tiny                                 a tiny pipeline, on a CPU in two minutes
 
 The figures go to bench/results/diffusion-<device>.json. Cold start: from the start of the process to the
 first answered canary. Memory: on a GPU by how much more the driver says is used than before the start, else
