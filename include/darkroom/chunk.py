@@ -6,8 +6,9 @@ host, is found by its key and not computed again. The part is written once, at t
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from darkroom.progress import Counts, Progress
 from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Result, Status
 from darkroom.serving.client import StageClient
 from darkroom.stages.base import Request
+from darkroom.turns import Turn
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ class Lane:
     """How long to wait for a server that is restarting before the chunk gives way."""
     alone_lock: Path | None = None
     """Held while an item is tried alone: what else this host's lanes send to the server must wait."""
+    ahead_lock: Path | None = None
+    """Held by the one of a server's lanes that sends a batch ahead; see `Turn`."""
     should_stop: Callable[[], str | None] = lambda: None
     """Looked at between two batches: a reason to stop, or None."""
 
@@ -104,6 +108,9 @@ def count(results: Sequence[Result]) -> Counts:
     return Counts(done, rejected, len(results) - done - rejected)
 
 
+_Tries = list[tuple[PlannedItem, "Future[Result | None]"]]
+
+
 class _ChunkRun:
     """One try of one chunk."""
 
@@ -124,16 +131,24 @@ class _ChunkRun:
             for item in self.items
             if item.custom_id not in outcomes and (not self._upstream or item.custom_id in before)
         ]
-        with ThreadPoolExecutor(self.stage.batch_size, thread_name_prefix="item") as threads:
+        flying: deque[_Tries] = deque()
+        with (
+            Turn(self.lane.ahead_lock) as turn,
+            ThreadPoolExecutor(2 * self.stage.batch_size, thread_name_prefix="item") as threads,
+        ):
             for group in _groups(todo, self.stage.batch_size):
                 if reason := self.lane.should_stop():
                     raise ChunkStopped(reason)
                 if time.monotonic() > until:
                     log.warning("time budget spent: %d of %d items", len(outcomes), len(self.items))
                     break
-                outcomes |= self._run_group(threads, group, before)
-                counts = count(list(outcomes.values()))
-                self.lane.progress.report(self.batch.batch_id, self.stage.name, self.chunk_id, counts)
+                flying.append([
+                    (item, threads.submit(self._run_item, item, before.get(item.custom_id))) for item in group
+                ])  # fmt: skip
+                while len(flying) > int(turn.mine()):
+                    self._land(flying, outcomes, before)
+            while flying:
+                self._land(flying, outcomes, before)
         return [outcomes[item.custom_id] for item in self.items if item.custom_id in outcomes]
 
     @property
@@ -151,27 +166,26 @@ class _ChunkRun:
             raise NotPlanned(f"chunk {self.chunk_id} has no part of stage {self._upstream}")
         return {row.custom_id: row for row in part}
 
-    def _run_group(
-        self, threads: ThreadPoolExecutor, group: list[PlannedItem], before: dict[str, Result]
-    ) -> dict[str, Result]:
-        """One batch: all items at once; those whose server died under them again, one at a time.
+    def _land(self, flying: deque[_Tries], outcomes: dict[str, Result], before: dict[str, Result]) -> None:
+        """Wait for the oldest batch; items whose server died under them are run again, one at a time.
 
         Alone, the item that kills its server is known by it, and its neighbours pass.
         """
-        tries = [threads.submit(self._run_item, item, before.get(item.custom_id)) for item in group]
-        outcomes: dict[str, Result] = {}
         again: list[PlannedItem] = []
-        for item, future in zip(group, tries, strict=True):
+        for item, future in flying.popleft():
             result = future.result()
             if result is None:
                 again.append(item)
             else:
                 outcomes[item.custom_id] = result
+        if again:  # alone: also without the batch that was sent ahead
+            wait(future for tries in flying for _, future in tries)
         for item in again:
             result = self._run_item(item, before.get(item.custom_id), alone=True)
             assert result is not None  # noqa: S101 - alone, an item always gets an outcome or raises
             outcomes[item.custom_id] = result
-        return outcomes
+        counts = count(list(outcomes.values()))
+        self.lane.progress.report(self.batch.batch_id, self.stage.name, self.chunk_id, counts)
 
     def _run_item(self, item: PlannedItem, prior: Result | None, alone: bool = False) -> Result | None:
         """The item's outcome; None: its server died while neighbours were in flight too."""

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -21,6 +22,7 @@ from darkroom.serving.messages import encode_answer
 from darkroom.stages.base import Output
 from darkroom.stages.noop import PNG
 from darkroom.storage import open_store
+from darkroom.turns import Turn
 
 GENERATE, INSPECT = STAGES["generate"], STAGES["inspect"]
 
@@ -326,3 +328,37 @@ def test_while_an_item_is_tried_alone_the_other_lane_of_the_server_waits(tmp_pat
     assert outcomes(batch)["poison"].error.code == "killed_its_server"
     assert outcomes(batch)["good"].status is Status.COMPLETED
     assert batch.part("generate", "00001")[0].status is Status.COMPLETED
+
+
+def test_a_lane_ahead_finishes_its_chunk_and_finds_the_item_that_kills_its_server(tmp_path, lane):
+    prompts = {f"i{n:02}": "fine" for n in range(5 * GENERATE.batch_size)}
+    prompts |= {"i03": "kill always", "i09": "kill 1"}
+    batch = batch_of(tmp_path, prompts)
+    ahead = replace(lane, grace_s=5, ahead_lock=tmp_path / "ahead.lock", alone_lock=tmp_path / "alone.lock")
+    report = generate(batch, ahead)
+    assert (report.completed, report.failed) == (len(prompts) - 1, 1)
+    assert list(outcomes(batch)) == list(prompts)
+    assert outcomes(batch)["i03"].error.code == "killed_its_server"
+
+
+def test_asked_to_stop_a_lane_that_is_ahead_keeps_what_was_in_flight(tmp_path, lane, server):
+    batch = batch_of(tmp_path, {f"i{n}": "fine" for n in range(4 * GENERATE.batch_size)})
+    asked = iter([None, None, "draining"])
+    lock = tmp_path / "ahead.lock"
+    stopping = replace(lane, ahead_lock=lock, should_stop=lambda: next(asked, "draining"))
+    with pytest.raises(ChunkStopped, match="draining"):
+        generate(batch, stopping)
+    assert len(server.asked) == 2 * GENERATE.batch_size
+    generate(batch, lane)
+    assert set(server.asked.values()) == {1}
+
+
+def test_one_lane_of_a_server_is_ahead_until_its_chunk_ends(tmp_path):
+    lock = tmp_path / "run" / "ahead.lock"
+    with Turn(lock) as second:
+        with Turn(lock) as first:
+            assert first.mine()
+            assert not second.mine()
+        assert second.mine()
+    with Turn(None) as nobody:
+        assert not nobody.mine()

@@ -36,6 +36,7 @@ def open_lane(stage: Stage) -> Iterator[Lane]:
             input_roots=here.input_roots,
             grace_s=here.server_grace_s,
             alone_lock=here.home / "run" / f"alone-{urlparse(url).port}.lock",
+            ahead_lock=here.home / "run" / f"ahead-{urlparse(url).port}.lock",
             should_stop=lambda: "this host is draining" if here.drain_marker.exists() else None,
         )
     finally:
