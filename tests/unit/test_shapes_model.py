@@ -1,11 +1,13 @@
+import hashlib
 import json
+import random
 from functools import partial
 from itertools import permutations, product
 
 import numpy as np
 import pytest
 from models.shapes import card, evaluate, samples
-from models.shapes.captions import TRAINING_STEPS, captions_in_training, trials
+from models.shapes.captions import TRAINING_SEED, TRAINING_STEPS, captions_in_training, trials
 from models.shapes.data import (
     COLOURS,
     PAIR_SIZE,
@@ -17,6 +19,7 @@ from models.shapes.data import (
     Scene,
     draw,
     encode,
+    random_scene,
     vocabulary_json,
 )
 from models.shapes.reading import read
@@ -71,6 +74,13 @@ def test_a_caption_says_what_the_scene_holds():
     assert pair.caption == "a red triangle at the left and a blue ring at the right on a white background"
     assert Scene((heart,), "pink").caption == "a small red heart at the center on a pink background"
     assert Scene((heart,), "pink", names_center=False).caption == "a small red heart on a pink background"
+
+
+def test_a_seed_draws_the_pictures_that_the_weights_were_trained_on():
+    rng, digest = random.Random(TRAINING_SEED), hashlib.sha256()
+    for scene in (random_scene(rng) for _ in range(100)):
+        digest.update(scene.caption.encode() + draw(scene).tobytes())
+    assert digest.hexdigest() == "e88261eb7e2727c8bd24974b81f0778136d0485e28a243fcc6dfc6174c1e11e9"
 
 
 # What it is measured on
