@@ -9,6 +9,7 @@ import faulthandler
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Literal, cast
 
@@ -35,7 +36,8 @@ class Check:
         """Load, check, measure; what breaks the contract ends it, and is told."""
         try:
             model = self._load()
-            request = item or model.sample()
+            # A copy: a stage may answer its very own sample, the canary, without doing all the work.
+            request = item or replace(model.sample())
             contract = Contract(
                 self._stage, model, request, lambda: self._doing("run()", "deadline_s", _LOADED)
             )
