@@ -2,7 +2,8 @@
 
 `python -m bench.server_overhead`. Both servers have the same settings and answer with the same bytes; both
 are asked by the same code, in short rounds that alternate. A second bare server shows how far two equal
-ones differ by chance. The figures are percentiles over blocks of rounds, the ratios medians over the blocks.
+ones differ by chance; a third one gets the memory settings that ours sets for itself. The figures are
+percentiles over blocks of rounds, the ratios medians over the blocks.
 
 A lone request waits 10 ms for company at both, which hides what our side costs. So there are also servers
 of batch size 1, which do not wait, and 8 clients at once, which fill the batch.
@@ -26,14 +27,16 @@ from bench.servers import serving
 from darkroom.flows import STAGES
 from darkroom.serving.client import PATH, StageClient
 from darkroom.serving.messages import decode_answer, encode_request
+from darkroom.serving.server import MALLOC
 from darkroom.stages.base import Request
 
 BODIES = {"100 KB": 100_000, "2 MB": 2_000_000}
 CLIENTS = STAGES["generate"].batch_size
-BLOCKS = 7
+BLOCKS = 5
 ROUNDS = 6
 """Per block, of each way."""
-BARE, OURS, AGAIN, WHOLE = "bare mosec", "Darkroom", "bare mosec again", "Darkroom, with our client"
+BARE, OURS, WHOLE = "bare mosec", "Darkroom", "Darkroom, with our client"
+AGAIN, TUNED = "bare mosec again", "bare mosec, with our memory settings"
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,13 @@ def _measure(case: Case, size: int, tick: Callable[[], None]) -> dict[str, Any]:
             stack.enter_context(serving("bench.bare_mosec", DARKROOM_STAGES=row)) for _ in range(2)
         )
         ours = stack.enter_context(serving("darkroom.serving.server", *noop, DARKROOM_STAGES=row))
+        tuned = stack.enter_context(serving("bench.bare_mosec", DARKROOM_STAGES=row, **MALLOC))
         client = stack.enter_context(StageClient(ours.url, STAGES["generate"].deadline_s))
         ways = {
             BARE: Way(stack.enter_context(_Raw(bare.url, request))),
             OURS: Way(stack.enter_context(_Raw(ours.url, request))),
             AGAIN: Way(stack.enter_context(_Raw(again.url, request))),
+            TUNED: Way(stack.enter_context(_Raw(tuned.url, request))),
             WHOLE: Way(lambda: client.run(request)),
         }
         threads = stack.enter_context(ThreadPoolExecutor(case.clients))
@@ -149,11 +154,14 @@ def _figures(ways: dict[str, Way]) -> dict[str, Any]:
         base = values[BARE]
         figures[f"p{percent}"] = {name: round(statistics.median(each), 3) for name, each in values.items()}
         figures[f"p{percent} to {BARE}"] = {
-            name: round(statistics.median(a / b for a, b in zip(each, base, strict=True)), 3)
-            for name, each in values.items()
-            if name != BARE
+            name: _ratio(each, base) for name, each in values.items() if name != BARE
         }
+        figures[f"p{percent} of {OURS} to {TUNED}"] = _ratio(values[OURS], values[TUNED])
     return figures
+
+
+def _ratio(values: list[float], base: list[float]) -> float:
+    return round(statistics.median(a / b for a, b in zip(values, base, strict=True)), 3)
 
 
 if __name__ == "__main__":

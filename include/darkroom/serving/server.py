@@ -30,8 +30,8 @@ ADDRESS = "127.0.0.1"
 MAX_WAIT_MS = 10
 """How long a lone request waits for company."""
 QUEUED_BATCHES = 4
-"""Beyond so many batches a request is told to wait (429): the lanes keep one each in flight."""
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(MAX_REQUEST_BYTES)}
+"""Beyond so many batches a request is told to wait (429): two lanes keep three in flight, see `Turn`."""
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(MAX_REQUEST_BYTES)}
 """Pictures come and go by the megabyte: glibc keeps their memory for the next ones, as fresh memory from the
 kernel costs more than all else that is done with them here (docs/benchmarks.md). 32 MiB is its maximum."""
 TIMEOUT_FACTOR = 2
@@ -71,7 +71,7 @@ def serve(stage: Stage, port: int, implementation: str) -> int:
     # Mosec reads its settings from the command line, and there before its own environment variables.
     sys.argv[1:] = mosec_settings(stage, port)
     # For the processes that mosec starts: glibc reads it when a process begins.
-    os.environ.update(_MALLOC)
+    os.environ.update(MALLOC)
     server = _Server()
     server.append_worker(
         StageWorker,
