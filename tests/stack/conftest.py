@@ -6,7 +6,7 @@ from darkroom.settings import settings
 from tests.stack.handle import new_stack, remove
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack():
     """A stack with every part at work; a test that breaks it waits until it is whole again.
 

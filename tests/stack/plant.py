@@ -16,6 +16,8 @@ from darkroom.commands.batches import api, start
 from darkroom.commands.watching import DAG_ID, Watched
 from darkroom.manifest import Summary, current, verify
 from darkroom.settings import settings
+from darkroom.stack.home import Home
+from darkroom.stack.supervisor import Supervisor
 from darkroom.storage import open_store
 
 
@@ -62,8 +64,8 @@ def until(condition: Callable[[], Any], what: str, timeout_s: float = 90) -> Any
 
 
 def pid_of(part: str) -> int:
-    """The process of a part of the stack that is running."""
-    found = next(status for status in stack.status() if status.name == part)
+    """The process of a part of the stack that is running; at once, for what is to be killed may end soon."""
+    found = Supervisor(Home.current()).processes()[part]
     assert found.pid, f"{part} does not run: {found}"
     return found.pid
 
