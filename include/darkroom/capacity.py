@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from darkroom.api import AirflowApi
 from darkroom.errors import BadRequest, DarkroomError
-from darkroom.fleet import Fleet
+from darkroom.fleet import Fleet, FleetUnknown
 from darkroom.flows import STAGES, Stage
-from darkroom.plant import announce
+from darkroom.plant import announce, mark
 from darkroom.settings import settings
 from darkroom.storage import open_store
 
@@ -41,7 +41,12 @@ class Capacity:
         Raises:
             DarkroomError: Redis or Airflow does not answer; the pools stay as they are.
         """
-        lanes, slots = self.fleet.lanes(), self.api.pools()
+        try:
+            lanes = self.fleet.lanes()
+        except FleetUnknown:
+            self._fewer_since.clear()  # nobody could tell: what was missed begins anew
+            raise
+        slots = self.api.pools()
         for stage in self.stages.values():
             wanted, have = lanes.get(stage.name, 0), slots.get(stage.pool, 0)
             if wanted >= have:
@@ -64,9 +69,11 @@ def main() -> int:
     capacity = Capacity(AirflowApi(here.api_url, here.api_user, password), Fleet(redis_url), STAGES)
     store, beat = open_store(here.store_url), here.home / "run" / "capacity"
     beat.parent.mkdir(parents=True, exist_ok=True)
+    plant_id = ""
     while True:
         try:
-            announce(store, redis_url)
+            plant_id = plant_id or mark(store)
+            announce(plant_id, redis_url)
             capacity.follow(time.monotonic())
             beat.touch()
         except DarkroomError as error:

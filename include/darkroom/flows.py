@@ -43,7 +43,7 @@ class Stage:
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
     """Items in one forward pass, at most."""
     deadline_s: Annotated[float, Field(gt=0)] = 120
-    """A request that takes longer means that the server hangs."""
+    """A request that takes longer, the batches before it included, means that the server hangs."""
     load_s: Annotated[float, Field(gt=0)] = 600
     """Loading the weights and a first sample take no longer, or the server hangs."""
     chunk_timeout_s: Annotated[int, Field(ge=1)] = 3600
@@ -62,6 +62,16 @@ class Stage:
     def pool(self) -> str:
         """The Airflow pool whose slots equal its live lanes."""
         return f"gpu_{self.name}"
+
+    @property
+    def batches_in_flight(self) -> int:
+        """What may stand before a server at once: a batch a lane, one that is sent ahead, and a canary."""
+        return self.lanes_per_server + 2
+
+    @property
+    def drain_s(self) -> int:
+        """How long a lane may take to end what it has in flight, if half as fast as the table says."""
+        return 30 + round(2 * self.batches_in_flight * self.batch_size * self.seconds_per_item)
 
     @property
     def lanes(self) -> int:

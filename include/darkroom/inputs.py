@@ -102,11 +102,15 @@ def open_allowed(path: Path, roots: Sequence[str]) -> BinaryIO:
     Raises:
         SourceNotAllowed: no root holds it.
         IsADirectoryError: it is a folder, a device or a pipe.
+        StoreUnavailable: this host does not have the root.
         OSError: it can't be opened.
     """
     root, below = allowed(path, roots)
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not hang us
-    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError as error:  # the host's fault, not the item's: another host may see it
+        raise StoreUnavailable(f"the root {root}, under which {path} lies, is not on this host") from error
     for part in below.parts:
         try:
             inner = os.open(part, flags, dir_fd=handle)

@@ -27,17 +27,24 @@ class CannotJoin(DarkroomError):
     fault = "host"
 
 
-def announce(store: Store, redis_url: str) -> str:
-    """Mark the store as this plant's, unless it is marked, and say so in Redis; the plant's id.
+def mark(store: Store) -> str:
+    """Mark the store as a plant's, unless it is marked; the plant's id.
 
     Raises:
-        StoreUnavailable, CannotJoin: the store or Redis does not answer.
+        StoreUnavailable: the store does not answer.
     """
     store.create_json(MARKER, {"plant_id": uuid4().hex})
-    plant_id = str(store.read_json(MARKER)["plant_id"])
+    return str(store.read_json(MARKER)["plant_id"])
+
+
+def announce(plant_id: str, redis_url: str) -> None:
+    """Say in Redis which plant this is.
+
+    Raises:
+        CannotJoin: Redis does not answer.
+    """
     told = json.dumps({"plant_id": plant_id, "schema_version": SCHEMA_VERSION})
     _ask(redis_url, lambda server: server.set(_KEY, told))
-    return plant_id
 
 
 def check_that_it_is_ours(store: Store, redis_url: str) -> None:

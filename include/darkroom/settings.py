@@ -104,6 +104,12 @@ class Settings(BaseSettings):
         """The environment before the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
 
+    @field_validator("server_python")
+    @classmethod
+    def _python_from_the_repository(cls, python: str) -> str:
+        # Not resolved: following the link would lead out of the virtual environment.
+        return str(REPOSITORY / Path(python).expanduser()) if python else ""
+
     @field_validator("models", "code")
     @classmethod
     def _from_the_repository(cls, path: Path) -> Path:

@@ -31,10 +31,12 @@ def machine(stack, way, tmp_path):
     env = stack.env | {"DARKROOM_HOME": str(tmp_path / "home")}
     home = Home(tmp_path / "home" / "workers" / "generate+inspect-cpu0")
     with subprocess.Popen(command, env=env, text=True, stdout=-1, stderr=subprocess.STDOUT) as process:
-        for name in ("generate-cpu0", "inspect-cpu0"):
-            until(lambda name=name: is_ready(home, name), f"{name} is ready")
-        yield process, home
-        process.send_signal(signal.SIGTERM)
+        try:
+            for name in ("generate-cpu0", "inspect-cpu0"):
+                until(lambda name=name: is_ready(home, name), f"{name} is ready")
+            yield process, home
+        finally:
+            process.send_signal(signal.SIGTERM)
 
 
 def told(home: Home, name: str) -> ServerStatus | None:
@@ -66,6 +68,7 @@ def test_a_machine_joins_takes_its_share_and_drains_in_the_middle_of_a_batch(mac
     until(lambda: api().pools()["gpu_inspect"] == 3, "also of stage C")
     run = batch_of_prompts(160)
     until(lambda: "generate-cpu0" in hosts(run), "it has done a chunk")
+    assert api().run_state("image_flow", run.run_id) == "running"
     worker.stdout.close()  # as when the terminal that it was started in is gone
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(90) == 0

@@ -31,3 +31,19 @@ def test_every_command_explains_itself(command, capsys):
         cli.main([command, "--help"])
     assert ended.value.code == 0
     assert f" {command} [OPTIONS]" in capsys.readouterr().out
+
+
+def test_a_command_that_was_told_to_outlive_its_terminal_does():
+    import signal
+
+    from darkroom.commands.stack import end_like_ctrl_c
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        end_like_ctrl_c()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is not before[signal.SIGTERM]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -10,7 +10,7 @@ from tests.servers import free_port, valkey_server
 from darkroom.capacity import PATIENCE_S, Capacity
 from darkroom.fleet import Fleet, FleetUnknown
 from darkroom.flows import SHIPPED_STAGES
-from darkroom.plant import MARKER, CannotJoin, announce, check_that_it_is_ours
+from darkroom.plant import MARKER, CannotJoin, announce, check_that_it_is_ours, mark
 from darkroom.records import SCHEMA_VERSION
 from darkroom.serving.status import ServerStatus, State
 from darkroom.storage import open_store
@@ -78,12 +78,13 @@ def test_a_redis_that_is_down_stops_no_server_but_is_no_empty_fleet_either(nobod
 
 def test_a_host_of_the_same_store_and_version_may_join(url, tmp_path):
     store = open_store(tmp_path.as_uri())
-    assert announce(store, url) == announce(store, url), "the marker is written once"
+    assert mark(store) == mark(store), "the marker is written once"
+    announce(mark(store), url)
     check_that_it_is_ours(open_store(tmp_path.as_uri()), url)
 
 
 def test_a_host_with_a_store_of_its_own_is_refused_and_told_why(url, tmp_path):
-    announce(open_store((tmp_path / "plant").as_uri()), url)
+    announce(mark(open_store((tmp_path / "plant").as_uri())), url)
     (tmp_path / "mine").mkdir()
     mine = open_store((tmp_path / "mine").as_uri())
     with pytest.raises(CannotJoin, match=r"mine holds no plant's marker.*set DARKROOM_STORE"):
@@ -95,7 +96,7 @@ def test_a_host_with_a_store_of_its_own_is_refused_and_told_why(url, tmp_path):
 
 def test_a_control_plane_of_another_record_version_is_refused(url, tmp_path):
     store = open_store(tmp_path.as_uri())
-    told = {"plant_id": announce(store, url), "schema_version": SCHEMA_VERSION + 1}
+    told = {"plant_id": mark(store), "schema_version": SCHEMA_VERSION + 1}
     with redis.Redis.from_url(url) as client:
         client.set("darkroom:plant", json.dumps(told))
     with pytest.raises(CannotJoin, match=rf"records of version {SCHEMA_VERSION + 1}, this host of version"):
@@ -153,8 +154,11 @@ def test_a_server_that_comes_back_in_time_keeps_its_slots(capacity):
     assert capacity.api.slots["gpu_generate"] == 2
 
 
-def test_an_unknown_fleet_leaves_the_pools_as_they_are(capacity, nobody):
+def test_an_unknown_fleet_leaves_the_pools_as_they_are_and_patience_begins_anew(capacity, nobody, url):
+    capacity.follow(0)
     capacity.fleet = Fleet(nobody)
     with pytest.raises(FleetUnknown):
-        capacity.follow(0)
+        capacity.follow(PATIENCE_S)
+    capacity.fleet = Fleet(url)
+    capacity.follow(PATIENCE_S + 1)
     assert set(capacity.api.slots.values()) == {2}

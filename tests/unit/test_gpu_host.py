@@ -81,13 +81,14 @@ def setting(monkeypatch):
 def test_gpus_are_found_by_index_and_uuid_with_their_memory():
     assert gpu_count() == 2
     devices, notes = find_devices(["0", "GPU-1"])
-    assert devices == [Device("gpu0", "0", 24 << 10), Device("gpuGPU-1", "GPU-1", 8 << 10)]
+    assert devices == [Device("gpu0", "0", 24 << 10), Device("gpu1", "GPU-1", 8 << 10)]
     assert notes == []
 
 
 @pytest.mark.usefixtures("two_gpus")
 @pytest.mark.parametrize(
-    ("asked", "told"), [(["2"], "no GPU '2' .*there are: 0, 1"), (["0", "0"], "--gpu 0 is given twice")]
+    ("asked", "told"),
+    [(["2"], "no GPU '2' .*there are: 0, 1"), (["0", "GPU-0"], "--gpu: gpu0 is given twice")],
 )
 def test_a_gpu_that_is_not_there_is_refused(asked, told):
     with pytest.raises(BadRequest, match=told):
@@ -197,6 +198,19 @@ def test_a_gpu_belongs_to_one_worker(setting, tmp_path):
             pass
     with other._alone():
         pass
+
+
+def test_on_a_cpu_two_workers_may_run_different_stages_but_not_the_same(setting, tmp_path):
+    setting(home=tmp_path)
+    device = Device("cpu0", None, 9000)
+    one, both, other = (GpuHost(stages, [device]) for stages in ([GENERATE], [GENERATE, INSPECT], [INSPECT]))
+    for host in (one, both, other):
+        host.home.create()
+    with one._alone():
+        with pytest.raises(StackError, match="generate-cpu0 is taken"), both._alone():
+            pass
+        with other._alone():
+            pass
 
 
 def test_a_lock_tells_who_holds_it(tmp_path):

@@ -30,8 +30,8 @@ ROW = {
 
 
 class Supervised:
-    def __init__(self, folder: Path, row: dict) -> None:
-        self.port, self.home = free_port(), folder
+    def __init__(self, folder: Path, row: dict, *arguments: str, **variables: str) -> None:
+        self.port, self.home, self.mark = free_port(), folder, folder / "mark"
         self.client = StageClient(f"http://127.0.0.1:{self.port}", 20)
         self.log = folder / "log"
         with self.log.open("w") as log:
@@ -42,6 +42,7 @@ class Supervised:
                     "darkroom.serving.supervisor",
                     "--stage=puppet",
                     f"--port={self.port}",
+                    *arguments,
                 ],
                 env=os.environ
                 | {
@@ -50,7 +51,9 @@ class Supervised:
                     "DARKROOM_HOME": str(folder),
                     "DARKROOM_STAGES": json.dumps({"puppet": ROW | row}),
                     "DARKROOM_CANARY_EVERY_S": "0.3",
-                },
+                    "PUPPET_MARK": str(self.mark),
+                }
+                | variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -68,6 +71,13 @@ class Supervised:
     def ready(self, starts: int = 1) -> ServerStatus:
         return self.until(lambda status: status.state is State.READY and status.starts >= starts)
 
+    def until_in_flight(self, prompt: str) -> None:
+        """Wait until the model has begun with a batch that holds `prompt`."""
+        deadline = time.monotonic() + 20
+        while not (self.mark.exists() and prompt in self.mark.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def tree(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
@@ -80,8 +90,8 @@ def supervised(tmp_path):
     """Starts supervisors; ends them, and whatever they left, at the end."""
     begun: list[Supervised] = []
 
-    def start(**row) -> Supervised:
-        begun.append(Supervised(tmp_path, row))
+    def start(*arguments: str, variables: dict | None = None, **row) -> Supervised:
+        begun.append(Supervised(tmp_path, row, *arguments, **(variables or {})))
         return begun[-1]
 
     yield start
@@ -132,7 +142,7 @@ def test_a_server_that_is_killed_in_the_middle_of_a_batch_is_back(supervised, vi
     server = supervised()
     first = server.ready()
     with background(server.client.run, Request("a", prompt="hang")) as asked:
-        time.sleep(0.3)  # in flight
+        server.until_in_flight("hang")
         pid = first.pid if victim == "main" else server.model_process().pid
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(Exception, match=r"disconnected|reset|503|closed|error"):
@@ -221,12 +231,49 @@ def test_why_a_stage_does_not_load_is_in_its_status(supervised, row, reason):
     assert re.search(reason, status.reason), status.reason
 
 
+def test_an_interpreter_that_is_not_there_is_told(supervised):
+    server = supervised(variables={"DARKROOM_SERVER_PYTHON": "no/such/python"})
+    reason = server.until(lambda status: status.state is State.WAITING).reason
+    assert "can't be started" in reason
+    assert str(REPOSITORY / "no/such/python") in reason
+
+
+def test_a_server_that_shall_use_no_gpu_sees_none(supervised):
+    server = supervised("--gpu=none")
+    server.ready()
+    assert server.model_process().environ()["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_busy_server_is_not_taken_for_a_hanging_one(supervised):
+    server = supervised(deadline_s=4)  # a batch takes half a second, and four may wait at once
+    server.ready()
+    until = time.monotonic() + 6
+
+    def ask(_) -> None:
+        while time.monotonic() < until:
+            server.client.run(Request("a", prompt="slow"))
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(ask, range(12)))
+    assert server.status().starts == 1
+    assert server.status().canary_s > 0.3
+
+
+def test_while_its_host_drains_its_lanes_do_not_count(supervised, tmp_path):
+    server = supervised()
+    server.ready()
+    (tmp_path / "drain").touch()
+    server.until(lambda status: status.state is State.DRAINING)
+    (tmp_path / "drain").unlink()
+    server.ready()
+
+
 def test_sigterm_lets_what_is_in_flight_end_and_leaves_nothing(supervised):
     server = supervised()
     server.ready()
     family = server.tree()
     with background(server.client.run, Request("a", prompt="slow", image=b"a")) as asked:
-        time.sleep(0.2)  # in flight
+        server.until_in_flight("slow")
         server.process.terminate()
         assert asked.result(10).image == b"a"
     assert server.process.wait(10) == 0
@@ -239,7 +286,7 @@ def test_sigterm_while_it_hangs_ends_all_after_the_deadline(supervised):
     server.ready()
     family = server.tree()
     with background(server.client.run, Request("a", prompt="hang")):
-        time.sleep(0.2)  # in flight
+        server.until_in_flight("hang")
         server.process.terminate()
         assert server.process.wait(15) == 0
     assert_gone(family)

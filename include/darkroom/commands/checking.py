@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from darkroom.flows import Stage
+from darkroom.serving.process import without_secrets
 from darkroom.settings import CONFIG_ENV, settings
 from darkroom.stages.report import Doing, Finding, Line, Loaded, Recommended, Report, Speed
 
@@ -26,7 +27,6 @@ _GRACE_S = 3.0
 _IMPORT_S = 60.0
 _TOLD_LINES = 30
 _EXAMINERS = ("darkroom/stages/check.py", "darkroom/stages/contract.py", "darkroom/stages/measure.py")
-_SECRETS = ("DARKROOM_REDIS_URL", "AIRFLOW__")
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,11 @@ def _limits(stage: Stage, speeds: Sequence[Speed], recommended: Recommended | No
             what=f"batches of {most.batch_size} take {most.memory_mb} MB; memory_mb is {stage.memory_mb}",
             todo="raise memory_mb, or its servers are replaced again and again",
         )
-    if most.p95_s > stage.deadline_s:
+    if not most.in_time(stage):
         yield Finding(
             state="failed",
-            what=f"batches of {most.batch_size} take {most.p95_s:.1f} s; deadline_s is {stage.deadline_s:g}",
+            what=f"{stage.batches_in_flight} batches of {most.batch_size}, which may wait at once, take "
+            f"{most.p95_s * stage.batches_in_flight:.1f} s; deadline_s is {stage.deadline_s:g}",
             todo="raise deadline_s or lower batch_size, or its servers are taken to hang",
         )
 
@@ -182,10 +183,9 @@ class _Run:
 @contextmanager
 def _started(stage: Stage, wanted: Wanted, said: IO[bytes]) -> Iterator["subprocess.Popen[str]"]:
     """The process, with the environment of a model server; at the end it is killed, children and all."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
     with subprocess.Popen(  # noqa: S603
         [_python(), "-m", "darkroom.stages.check", "--stage", stage.name, *wanted.options()],
-        env={**inherited, "OMP_NUM_THREADS": str(settings().threads)},
+        env={**without_secrets(os.environ), "OMP_NUM_THREADS": str(settings().threads)},
         stdout=subprocess.PIPE, stderr=said, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         try:

@@ -154,7 +154,8 @@ def env(
 def end_like_ctrl_c() -> None:
     """A service manager's TERM and a closed terminal are to leave as little behind as Ctrl-C does."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` asks for
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

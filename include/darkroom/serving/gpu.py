@@ -52,6 +52,11 @@ class Gpu:
         threading.Thread(target=self._watch_xids, daemon=True, name="xid").start()
 
     @property
+    def index(self) -> int:
+        """Its number on this machine."""
+        return int(pynvml.nvmlDeviceGetIndex(self._handle))
+
+    @property
     def memory_total_mb(self) -> int:
         """All of its memory."""
         return int(pynvml.nvmlDeviceGetMemoryInfo(self._handle).total) // _MB
@@ -61,7 +66,7 @@ class Gpu:
         try:
             memory = pynvml.nvmlDeviceGetMemoryInfo(self._handle)
             return GpuStatus(
-                index=pynvml.nvmlDeviceGetIndex(self._handle),
+                index=self.index,
                 uuid=pynvml.nvmlDeviceGetUUID(self._handle),
                 name=pynvml.nvmlDeviceGetName(self._handle),
                 temperature_c=pynvml.nvmlDeviceGetTemperature(self._handle, pynvml.NVML_TEMPERATURE_GPU),

@@ -14,10 +14,15 @@ from darkroom.serving.status import LoadReport
 from darkroom.settings import settings
 
 _MB = 1 << 20
-_SECRETS = (
+SECRETS = (
     "DARKROOM_REDIS_URL", "DARKROOM_BROKER_URL", "DARKROOM_RESULT_URL", "DARKROOM_API_PASSWORD", "AIRFLOW__",
 )  # fmt: skip
 """A stage may be anybody's code: what only the plant's own processes need is not passed on."""
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a model's process inherits. It runs as the same user: this keeps honest code from leaking."""
+    return {name: value for name, value in environment.items() if not name.startswith(SECRETS)}
 
 
 class ServerProcess:
@@ -27,11 +32,10 @@ class ServerProcess:
         """Start it; what comes of loading will be in the file `report`."""
         report.unlink(missing_ok=True)
         self._report = report
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(_SECRETS)}
         python = settings().server_python or sys.executable
         self._popen = subprocess.Popen(  # noqa: S603
             [python, "-m", "darkroom.serving.server", *command],
-            env={**inherited, **environment},
+            env={**without_secrets(os.environ), **environment},
             start_new_session=True,
         )
 

@@ -29,9 +29,13 @@ class _Told(BaseModel):
         """Replace the file, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w") as file:
-            file.write(self.model_dump_json(indent=1))
-        Path(name).replace(path)
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(self.model_dump_json(indent=1))
+            Path(name).replace(path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -85,6 +89,8 @@ class ServerStatus(_Told):
     pid: int | None = None
     url: str = ""
     lanes: int = 0
+    worked: bool = False
+    """Whether a canary has ever been answered since the supervisor started."""
     starts: int = 0
     """Of its process, since the supervisor started."""
     loaded: LoadReport | None = None

@@ -26,6 +26,7 @@ from darkroom.serving.process import ServerProcess
 from darkroom.serving.status import LoadReport, ServerStatus, State, status_file
 from darkroom.settings import Settings, settings
 
+NO_GPU = "none"
 _TICK_S = 0.2
 _LOOK_S = 2.0
 """How often memory is looked at and the status is told."""
@@ -46,14 +47,14 @@ class Supervisor:
             stage: its row.
             name: of the server on this host, such as `generate-1`.
             port: on loopback.
-            gpu: pinned to this one, by index or UUID; None: wherever the stage computes.
+            gpu: pinned to this one, by index or UUID; `none`: it sees no GPU; None: not pinned.
             here: the settings of this process.
 
         Raises:
             ValueError: there is no such GPU.
         """
         self._stage, self._here = stage, here
-        self._gpu = Gpu(gpu) if gpu is not None else None
+        self._gpu = Gpu(gpu) if gpu not in (None, NO_GPU) else None
         if self._gpu:
             self._gpu.watch_errors()
         self._client = StageClient(f"http://127.0.0.1:{port}", stage.deadline_s)
@@ -61,7 +62,9 @@ class Supervisor:
             f"--stage={stage.name}", f"--port={port}", f"--supervisor={os.getpid()}",
         ]  # fmt: skip
         # In the order of NVML, which is not CUDA's own.
-        pin = {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if gpu is not None else {}
+        pin = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        if gpu == NO_GPU:
+            pin["CUDA_VISIBLE_DEVICES"] = ""
         self._report = here.home / "run" / "servers" / f"{name}.load.json"
         self._environment = {**pin, "DARKROOM_REPORT": str(self._report)}
         self._status_file = status_file(here.home, name)
@@ -86,12 +89,7 @@ class Supervisor:
         backoff_s, said = _FIRST_BACKOFF_S, ""
         while not self._stop.is_set():
             self._tell(State.LOADING, starts=self._status.starts + 1, loaded=None, canary_s=None)
-            server = ServerProcess(self._command, self._report, self._environment)
-            self._tell(State.LOADING, pid=server.pid)
-            try:
-                ready_s, reason = self._watch(server)
-            finally:
-                server.kill()
+            ready_s, reason = self._run_once()
             if self._stop.is_set():
                 break
             backoff_s = _FIRST_BACKOFF_S if ready_s > _STABLE_S else backoff_s
@@ -105,30 +103,43 @@ class Supervisor:
         self._tell(State.STOPPED, reason="", pid=None, memory_mb=0)
         self._fleet.forget(self._host, self._status)
 
+    def _run_once(self) -> tuple[float, str]:
+        """One process of the server; seconds for which it was ready, and why it ended."""
+        try:
+            server = ServerProcess(self._command, self._report, self._environment)
+        except OSError as error:  # no such interpreter, no memory to fork
+            return 0, f"can't be started: {error}"
+        self._tell(State.LOADING, pid=server.pid)
+        try:
+            return self._watch(server)
+        finally:
+            server.kill()
+
     def _watch(self, server: ServerProcess) -> tuple[float, str]:
         """Seconds for which it was ready, and why it must be, or was, ended."""
         if reason := self._await_load(server):
             return 0, reason
-        begun = time.monotonic()
+        ready_at: float | None = None
         canary: Future[float] | None = None
         asked = -self._here.canary_every_s
         while not self._stop.is_set():
             if server.exit_code is not None:
-                return time.monotonic() - begun, f"ended by itself (exit code {server.exit_code})"
+                return _since(ready_at), f"ended by itself (exit code {server.exit_code})"
             if canary is None and time.monotonic() - asked >= self._here.canary_every_s:
                 asked, canary = time.monotonic(), self._canaries.submit(self._canary)
             if canary is not None and canary.done():
                 try:
-                    self._tell(State.READY, reason="", canary_s=round(canary.result(), 3))
+                    self._tell(State.READY, reason="", canary_s=round(canary.result(), 3), worked=True)
                 except DarkroomError as error:
-                    return time.monotonic() - begun, f"canary failed: {error}"
+                    return _since(ready_at), f"canary failed: {error}"
+                ready_at = ready_at or time.monotonic()
                 canary = None
             if reason := self._look(server):
                 self._drain(server, reason)
-                return time.monotonic() - begun, reason
+                return _since(ready_at), reason
             self._wait(_TICK_S)
         self._drain(server, "")
-        return time.monotonic() - begun, ""
+        return _since(ready_at), ""
 
     def _await_load(self, server: ServerProcess) -> str:
         """Wait until the weights are loaded; why they are not, or nothing."""
@@ -172,7 +183,10 @@ class Supervisor:
         on_gpu = self._gpu.memory_mb(server.pids()) if self._gpu else None
         memory_mb = server.ram_mb() if self._gpu is None else on_gpu or 0
         self._tell(self._status.state, memory_mb=memory_mb)
-        if memory_mb <= self._stage.memory_mb:
+        loaded = self._status.loaded
+        elsewhere = self._gpu is None and loaded is not None and loaded.device.startswith("cuda")
+        # RAM is no measure of what it takes on a GPU that it was not pinned to.
+        if memory_mb <= self._stage.memory_mb or elsewhere:
             return ""
         return f"takes more than memory_mb = {self._stage.memory_mb}: replaced"
 
@@ -192,10 +206,19 @@ class Supervisor:
 
     def _tell(self, state: State, **changes: str | float | LoadReport | None) -> None:
         gpu = self._gpu.look() if self._gpu else None
+        if state is State.READY and self._here.drain_marker.exists():
+            state = State.DRAINING  # it works, but its lanes take nothing new
         now = {"state": state, "gpu": gpu, "updated": time.time()}
         self._status = self._status.model_copy(update={**now, **changes})
-        self._status.write(self._status_file)
+        try:
+            self._status.write(self._status_file)
+        except OSError as error:  # a full disk is no reason to end a server that works
+            log.warning("%s: status not written: %s", self._status.name, error)
         self._fleet.tell(self._host, self._status)
+
+
+def _since(begun: float | None) -> float:
+    return 0 if begun is None else time.monotonic() - begun
 
 
 def main() -> int:
@@ -206,7 +229,7 @@ def main() -> int:
     parser.add_argument("--stage", required=True, choices=sorted(STAGES))
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--name", help="of the server on this host; default: the stage's")
-    parser.add_argument("--gpu", help="index or UUID of the GPU it is pinned to")
+    parser.add_argument("--gpu", help="index or UUID of the GPU it is pinned to; none: it sees none")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -31,11 +31,15 @@ def find_devices(asked: Iterable[str]) -> tuple[list[Device], list[str]]:
         BadRequest: there are GPUs, but not this one, or one is named twice.
     """
     gpus = list(asked)
-    if len(set(gpus)) < len(gpus):
-        raise BadRequest(f"--gpu {max(gpus, key=gpus.count)} is given twice")
     count = gpu_count()
     if gpus and count:
-        return [_gpu(gpu) for gpu in gpus], []
+        devices = [_gpu(gpu) for gpu in gpus]
+        labels = [device.label for device in devices]
+        if len(set(labels)) < len(labels):
+            raise BadRequest(f"--gpu: {max(labels, key=labels.count)} is given twice")
+        return devices, []
+    if len(set(gpus)) < len(gpus):
+        raise BadRequest(f"--gpu: gpu{max(gpus, key=gpus.count)} is given twice")
     notes = []
     if gpus:
         notes = [f"no GPU here: the CPU computes instead of --gpu {', '.join(gpus)}"]
@@ -48,7 +52,8 @@ def find_devices(asked: Iterable[str]) -> tuple[list[Device], list[str]]:
 
 def _gpu(name: str) -> Device:
     try:
-        total_mb = Gpu(name).memory_total_mb
+        gpu = Gpu(name)
     except ValueError as error:
         raise BadRequest(f"--gpu: {error}") from error
-    return Device(f"gpu{name}", name, settings().device_memory_mb or total_mb)
+    # The same label whether it was named by index or by UUID.
+    return Device(f"gpu{gpu.index}", name, settings().device_memory_mb or gpu.memory_total_mb)

@@ -9,6 +9,7 @@ from darkroom.errors import BadRequest, StackError
 from darkroom.flows import STAGES, Stage
 from darkroom.plant import check_that_it_is_ours
 from darkroom.serving.status import ServerStatus, status_file
+from darkroom.serving.supervisor import NO_GPU
 from darkroom.settings import settings
 from darkroom.stack import health
 from darkroom.stack.devices import Device
@@ -20,14 +21,12 @@ from darkroom.stack.leftovers import end_leftovers
 from darkroom.stack.lifecycle import SHUTDOWN_S, stop_all, undisturbed
 from darkroom.stack.part import Part
 from darkroom.stack.ports import choose_ports
-from darkroom.stack.serving_parts import Site
+from darkroom.stack.serving_parts import Site, celery_name
 from darkroom.stack.supervisor import Supervisor, render
 from darkroom.storage import open_store
 
 _FIRST_PORT = 8201
 _POLL_S = 1.0
-_WRITING_S = 30
-"""Over a stage's deadline: a chunk that drains ends the batch it is in, and writes what it has."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +106,15 @@ class GpuHost:
         home.update_state(ports=ports)
         site = Site(
             home=home,
-            ping=health.WorkerPing(join.broker_url),
+            ping=health.WorkerPing(join.broker_url, [celery_name(name) for name in ports]),
             redis_url=join.redis_url,
             environment=joined(join, home),
-            drain_s=int(max(stage.deadline_s for stage in self.stages)) + _WRITING_S,
+            server_first=True,
         )
         return {
             part.name: part
             for name, stage, device in self.servers
-            for part in site.server_with_worker(stage, name, ports[name], device.gpu)
+            for part in site.server_with_worker(stage, name, ports[name], device.gpu or NO_GPU)
         }
 
     def _watch(self, supervisor: Supervisor, report: Report) -> None:
@@ -145,11 +144,10 @@ class GpuHost:
         """
         with ExitStack() as locks:
             locks.enter_context(locked_file(self.home.path / "lock", "this worker runs already"))
-            for device in self.devices:
-                if device.gpu is not None:
-                    lock = self.home.path.parent / f".{device.label}.lock"
-                    taken = f"{device.label} is taken by another worker; name all its stages in one command"
-                    locks.enter_context(locked_file(lock, taken))
+            # A GPU's memory is counted in one command; of a CPU's servers only the names must differ.
+            for what in {name if device.gpu is None else device.label for name, _, device in self.servers}:
+                taken = f"{what} is taken by another worker; name all its stages in one command"
+                locks.enter_context(locked_file(self.home.path.parent / f".{what}.lock", taken))
             yield
 
 

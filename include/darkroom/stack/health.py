@@ -5,6 +5,7 @@ The probes are called again and again while a slow machine starts, so each is ch
 
 import json
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
@@ -18,7 +19,6 @@ from darkroom.stack.layout import Stack
 from darkroom.stack.ports import LOOPBACK, answers
 
 _TIMEOUT_S = 5.0
-_CANARY_S = 20.0
 _PING_S = 1.5
 _FRESH_S = 1.0
 _BEAT_S = 30.0
@@ -57,9 +57,9 @@ def airflow_beats(stack: Stack, part: str, started: float) -> bool:
 class WorkerPing:
     """Asks all Celery workers at once who is there; the answer serves every probe for a second."""
 
-    def __init__(self, broker_url: str, workers: int | None = None) -> None:
-        """Ask over the broker, and wait no longer once so many `workers` have answered, if that is known."""
-        self._broker_url, self._workers = broker_url, workers
+    def __init__(self, broker_url: str, workers: Sequence[str]) -> None:
+        """Ask `workers`, by the names that Celery knows, over the broker; those of other machines are not."""
+        self._broker_url, self._workers = broker_url, list(workers)
         self._lock = Lock()
         self._asked = 0.0
         self._there: set[str] = set()
@@ -79,7 +79,7 @@ class WorkerPing:
 
         with Celery(broker=self._broker_url, set_as_current=False) as app:
             try:
-                replies = app.control.ping(timeout=_PING_S, limit=self._workers)
+                replies = app.control.ping(self._workers, timeout=_PING_S, limit=len(self._workers))
             except (OSError, *app.connection_for_read().connection_errors):
                 return set()
         return {host for reply in replies for host in reply}
@@ -97,16 +97,14 @@ def beats(path: Path, started: float) -> bool:
 def why_server_fails(home: Home, name: str) -> str:
     """Why a model server was ended, when it has never worked and its supervisor tries again; else nothing."""
     status = ServerStatus.read(status_file(home.path, name))
-    if status is None or status.state is not State.WAITING or status.starts < _STARTS:
+    if status is None or status.state is not State.WAITING or status.worked or status.starts < _STARTS:
         return ""
     return status.reason
 
 
-def server_answers(port: int, deadline_s: float) -> bool:
-    """Whether a model server answers a canary inference."""
-    from darkroom.serving.client import StageClient  # noqa: PLC0415
-
-    if not answers(port):
+def server_answers(home: Home, name: str, started: float) -> bool:
+    """Whether the model server of a supervisor that started then answers its canaries, as of lately."""
+    status = ServerStatus.read(status_file(home.path, name))
+    if status is None or status.state is not State.READY:
         return False
-    with StageClient(f"http://{LOOPBACK}:{port}", deadline_s) as client:
-        return client.healthy(min(deadline_s, _CANARY_S))
+    return status.updated > max(started, time.time() - _BEAT_S)

@@ -12,7 +12,7 @@ from darkroom.stack.credentials import ADMIN
 from darkroom.stack.layout import BROKER, PROGRESS, Stack
 from darkroom.stack.part import Part
 from darkroom.stack.postgres import Postgres
-from darkroom.stack.serving_parts import Site
+from darkroom.stack.serving_parts import Site, celery_name
 
 _PYTHON = sys.executable
 
@@ -35,7 +35,8 @@ def parts(stack: Stack) -> dict[str, Part]:
 
 
 def _site(stack: Stack) -> Site:
-    workers = 1 + sum(stage.servers for stage in STAGES.values())
+    servers = [f"{s.name}-{number}" for s in STAGES.values() for number in range(1, s.servers + 1)]
+    workers = [celery_name(name) for name in ("default", *servers)]
     return Site(
         home=stack.home,
         ping=health.WorkerPing(stack.redis_url(BROKER), workers),

@@ -32,8 +32,8 @@ class Site:
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     """Parts of the plant, where they run beside these."""
-    drain_s: int = 30
-    """How long a worker may take to end its chunk at an item boundary."""
+    server_first: bool = False
+    """Start a worker only when its server works: who joins a plant at work must not take chunks before."""
 
     def server_with_worker(self, stage: Stage, name: str, port: int, gpu: str | None = None) -> list[Part]:
         """The parts `server-{name}` and `worker-{name}`."""
@@ -45,28 +45,29 @@ class Site:
         queue: str,
         slots: int,
         extra: Mapping[str, str] | None = None,
-        uses: tuple[str, ...] = (),
+        server: tuple[str, ...] = (),
+        drain_s: int = 30,
     ) -> Part:
         """A Celery worker on one queue."""
-        # A name of its own: several workers on one host must differ, for Celery and in results.
-        host = f"{name}@{socket.gethostname()}"
+        host = celery_name(name)
         options = ("--queues", queue, "--concurrency", str(slots), "--celery-hostname", host)
         return Part(
             f"worker-{name}",
             (_PYTHON, "-m", "airflow", "celery", "worker", *options, "--skip-serve-logs", "--without-gossip",
              "--without-mingle", "--pid", str(self.home.path / "run" / f"worker-{name}.pid")),
             lambda _: self.ping.answers(host),
-            needs=self.needs,
-            uses=(*self.uses, *uses),
+            needs=(*self.needs, *(server if self.server_first else ())),
+            uses=(*self.uses, *server),
             environment={**self.environment, "DARKROOM_HOST": host, **(extra or {})},
             # TERM goes to the main process only: no new task, the running ones end at an item boundary.
-            stop_wait_s=self.drain_s,
+            stop_wait_s=drain_s,
         )  # fmt: skip
 
     def _lanes(self, stage: Stage, name: str, port: int) -> Part:
         urls = json.dumps({stage.name: f"http://{LOOPBACK}:{port}"})
         extra = {"DARKROOM_SERVER_URLS": urls}
-        return self.worker(name, stage.queue, stage.lanes_per_server, extra, (f"server-{name}",))
+        slots, server = stage.lanes_per_server, (f"server-{name}",)
+        return self.worker(name, stage.queue, slots, extra, server, stage.drain_s)
 
     def _server(self, stage: Stage, name: str, port: int, gpu: str | None) -> Part:
         pinned = () if gpu is None else ("--gpu", gpu)
@@ -74,7 +75,7 @@ class Site:
             f"server-{name}",
             (_PYTHON, "-m", "darkroom.serving.supervisor", "--stage", stage.name, "--name", name,
              "--port", str(port), *pinned),
-            lambda _: health.server_answers(port, stage.deadline_s),
+            lambda started: health.server_answers(self.home, name, started),
             uses=self.needs,
             fails=_why(self.home, name),
             environment={
@@ -82,8 +83,14 @@ class Site:
                 "DARKROOM_REDIS_URL": self.redis_url,
                 "DARKROOM_HOST": socket.gethostname(),
             },
-            deadline_s=stage.load_s,
+            deadline_s=stage.load_s + stage.deadline_s,
+            stop_wait_s=stage.drain_s,
         )  # fmt: skip
+
+
+def celery_name(name: str) -> str:
+    """A worker's own name: several workers on one host must differ, for Celery and in results."""
+    return f"{name}@{socket.gethostname()}"
 
 
 def _why(home: Home, name: str) -> Callable[[], str]:

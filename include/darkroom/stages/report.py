@@ -76,7 +76,11 @@ class Speed(_Told):
 
     def fits(self, stage: Stage) -> bool:
         """Whether a batch this large keeps within the limits of the stage's row."""
-        return not self.error and self.p95_s <= stage.deadline_s and self.memory_mb <= stage.memory_mb
+        return not self.error and self.in_time(stage) and self.memory_mb <= stage.memory_mb
+
+    def in_time(self, stage: Stage) -> bool:
+        """Whether a request is answered within the deadline also behind all that may stand before it."""
+        return self.p95_s * stage.batches_in_flight <= stage.deadline_s
 
 
 class Line(_Told):
@@ -102,7 +106,7 @@ class Recommended(_Told):
 
         When none does, because `memory_mb` is too low, of those that keep the deadline.
         """
-        measured = [speed for speed in speeds if not speed.error and speed.p95_s <= stage.deadline_s]
+        measured = [speed for speed in speeds if not speed.error and speed.in_time(stage)]
         candidates = [speed for speed in measured if speed.fits(stage)] or measured
         if not candidates:
             return None
