@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     """How much of a device's memory servers may take together; default: all of it."""
     server_urls: dict[str, str] = {}
     """The model server that this worker's lanes feed, by stage: `{"generate": "http://127.0.0.1:8101"}`."""
+    server_status: str = ""
+    """The status file of that server, written by its supervisor; empty: it has none."""
     host: str = ""
     """The name of this host in results; default: its host name."""
     stages: dict[str, dict[str, Any]] = {}

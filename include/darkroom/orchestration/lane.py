@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlparse
 
 from darkroom.chunk import Lane
@@ -10,7 +11,17 @@ from darkroom.errors import ServerGone
 from darkroom.flows import Stage
 from darkroom.progress import Progress
 from darkroom.serving.client import StageClient
+from darkroom.serving.status import ServerStatus, State
 from darkroom.settings import settings
+
+
+def why_not_ready() -> str:
+    """Why this worker's server takes no chunk now; nothing when it does, or has no supervisor."""
+    path = settings().server_status
+    status = ServerStatus.read(Path(path)) if path else None
+    if status is None or status.state is State.READY:
+        return ""
+    return f"{status.name} is {status.state}" + (f": {status.reason}" if status.reason else "")
 
 
 @contextmanager

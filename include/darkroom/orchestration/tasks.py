@@ -61,7 +61,7 @@ def choose_flow() -> str:
 def run_stage(stage_name: str, chunk_id: str) -> str:
     """Take one chunk through one stage on this worker's model server."""
     from darkroom.chunk import ChunkStopped, run_chunk
-    from darkroom.orchestration.lane import open_lane
+    from darkroom.orchestration.lane import open_lane, why_not_ready
     from darkroom.planning import time_budget_s
 
     batch, stage = _batch(), STAGES[stage_name]
@@ -70,6 +70,8 @@ def run_stage(stage_name: str, chunk_id: str) -> str:
     get_current_context()["chunk_name"] = " … ".join(dict.fromkeys(names))
     with open_lane(stage) as lane:
         try:
+            if reason := why_not_ready():
+                raise ChunkStopped(reason)
             report = run_chunk(batch, stage, chunk_id, lane, time_budget_s(stage, len(items)))
         except ChunkStopped as stopped:  # spends no try; goes on from the images that exist
             again = datetime.now(UTC) + timedelta(seconds=STOPPED_RETRY_S)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from darkroom.flows import Stage
+from darkroom.serving.status import status_file
 from darkroom.settings import settings
 from darkroom.stack import health
 from darkroom.stack.home import Home
@@ -65,7 +66,8 @@ class Site:
 
     def _lanes(self, stage: Stage, name: str, port: int) -> Part:
         urls = json.dumps({stage.name: f"http://{LOOPBACK}:{port}"})
-        extra = {"DARKROOM_SERVER_URLS": urls}
+        status = str(status_file(self.home.path, name))
+        extra = {"DARKROOM_SERVER_URLS": urls, "DARKROOM_SERVER_STATUS": status}
         slots, server = stage.lanes_per_server, (f"server-{name}",)
         return self.worker(name, stage.queue, slots, extra, server, stage.drain_s)
 
