@@ -194,7 +194,11 @@ def _row(kind: type[Any], table: str, name: str, row: Mapping[str, Any]) -> Any:
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False)[0]
         where = ".".join([table, name, *(str(part) for part in detail["loc"] if part != "name")])
-        raise BadRequest(f"{config_file()}: {where}: {detail['msg']}") from error
+        what = detail["msg"]
+        if detail["type"] == "unexpected_keyword_argument":
+            known = [f.name for f in fields(kind) if f.name != "name"]
+            what = f"there is no such field; there are: {', '.join(known)}"
+        raise BadRequest(f"{config_file()}: {where}: {what}") from error
 
 
 STAGES = merge_stages(SHIPPED_STAGES, settings().stages)

@@ -160,4 +160,5 @@ def _first(error: ValidationError | SettingsError) -> str:
     if isinstance(error, SettingsError):
         return str(error)
     detail = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+    what = "there is no such setting" if detail["type"] == "extra_forbidden" else detail["msg"]
+    return f"{'.'.join(map(str, detail['loc']))}: {what}"

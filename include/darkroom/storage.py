@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
@@ -127,6 +128,8 @@ def open_store(url: str) -> Store:
     Raises:
         BadRequest: the URL names no kind of store, or the environment lacks what it needs.
     """
+    if "://" not in url:
+        raise BadRequest(f"the store {url!r} is no URL; for a folder write {Path(url).absolute().as_uri()}")
     try:
         if urlparse(url).scheme == "file":
             return Store(url, from_url(url, mkdir=True))

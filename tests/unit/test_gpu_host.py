@@ -126,6 +126,12 @@ def test_a_machine_without_a_gpu_computes_on_its_cpu_and_says_so():
     assert sum(device.memory_mb for device in devices) <= find_devices([])[0][0].memory_mb
 
 
+@pytest.mark.usefixtures("no_gpu")
+def test_what_can_be_no_gpu_is_refused_also_where_there_is_none():
+    with pytest.raises(BadRequest, match="--gpu 'x': an index such as 0"):
+        find_devices(["x"])
+
+
 @pytest.mark.usefixtures("two_gpus")
 def test_gpus_that_nobody_names_are_mentioned():
     assert find_devices([])[1] == [

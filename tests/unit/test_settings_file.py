@@ -37,7 +37,7 @@ def test_the_environment_wins_over_the_file(config, monkeypatch):
     [
         ("threads = no", "darkroom.toml is not TOML: .*line 1"),
         ("threads = 0", "threads: .*greater than or equal to 1"),
-        ("thraeds = 1", "thraeds: "),
+        ("thraeds = 1", "thraeds: there is no such setting"),
     ],
 )
 def test_a_wrong_file_is_one_clear_error(config, text, told):

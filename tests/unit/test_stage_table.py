@@ -44,7 +44,10 @@ def test_what_changes_the_pictures_must_change_the_name_of_the_model(row):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"btach_size": 4}, r"stages\.sepia\.btach_size: "),
+        (
+            {"btach_size": 4},
+            r"stages\.sepia\.btach_size: there is no such field; there are: summary, .*batch_size",
+        ),
         ({"batch_size": 0}, r"stages\.sepia\.batch_size: .*greater"),
         ({"implementation": "no colon"}, r"stages\.sepia\.implementation: "),
         ({"takes": "video"}, r"stages\.sepia\.takes: .*'prompt' or 'image'"),

@@ -258,3 +258,8 @@ def test_a_forked_child_is_refused_instead_of_hanging(tmp_path):
 
 def test_sha256_is_hex():
     assert sha256(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_a_folder_that_is_no_url_is_told_how_to_be_one():
+    with pytest.raises(BadRequest, match="for a folder write file:///srv/store"):
+        open_store("/srv/store")

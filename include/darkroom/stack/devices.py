@@ -1,5 +1,6 @@
 """The devices that a machine has for models: its GPUs, or the CPU where it has none."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ import psutil
 from darkroom.errors import BadRequest
 from darkroom.serving.gpu import Gpu, gpu_count
 from darkroom.settings import settings
+
+_GPU = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ def find_devices(asked: Iterable[str]) -> tuple[list[Device], list[str]]:
         if len(set(labels)) < len(labels):
             raise BadRequest(f"--gpu: {max(labels, key=labels.count)} is given twice")
         return devices, []
+    if odd := [gpu for gpu in gpus if not _GPU.fullmatch(gpu)]:
+        raise BadRequest(f"--gpu {odd[0]!r}: an index such as 0, or a UUID such as GPU-8a56a4bc-...")
     if len(set(gpus)) < len(gpus):
         raise BadRequest(f"--gpu: gpu{max(gpus, key=gpus.count)} is given twice")
     notes = []
