@@ -22,10 +22,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from darkroom import tables
 from darkroom.errors import BadRequest, NotPlanned
+from darkroom.plan_table import plan_bytes, read_plan
 from darkroom.planning import Params
 from darkroom.records import SCHEMA_VERSION, BatchId, BatchRequest, PlannedItem, Record, Reject, Result
+from darkroom.result_table import read_results, result_bytes
 from darkroom.storage import Store
 
 _BATCH_ID: TypeAdapter[str] = TypeAdapter(BatchId)
@@ -173,11 +174,11 @@ class Batch:
         data = self._read(self.plan_chunk_path(chunk_id))
         if data is None:
             raise NotPlanned(f"batch {self.batch_id} has no planned chunk {chunk_id}")
-        return tables.read_plan(data)
+        return read_plan(data)
 
     def save_plan_chunk(self, chunk_id: str, items: Iterable[PlannedItem]) -> bool:
         """Fix the items of a chunk."""
-        return self.store.create(self.plan_chunk_path(chunk_id), tables.plan_bytes(items))
+        return self.store.create(self.plan_chunk_path(chunk_id), plan_bytes(items))
 
     def index(self, round: int = 0) -> Index | None:
         """The chunks of a round; None while its plan is not committed."""
@@ -211,11 +212,11 @@ class Batch:
     def part(self, stage: str, chunk_id: str) -> list[Result] | None:
         """The results of a chunk after a stage; None while it has none."""
         data = self._read(self.part_path(stage, chunk_id))
-        return None if data is None else list(tables.read_results(data))
+        return None if data is None else list(read_results(data))
 
     def save_part(self, stage: str, chunk_id: str, results: Sequence[Result]) -> bool:
         """Commit the results of a chunk. False: somebody else was first, read theirs."""
-        return self.store.create(self.part_path(stage, chunk_id), tables.result_bytes(results))
+        return self.store.create(self.part_path(stage, chunk_id), result_bytes(results))
 
     def _read(self, path: str) -> bytes | None:
         try:

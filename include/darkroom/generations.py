@@ -13,9 +13,9 @@ import os
 import uuid
 from collections.abc import Iterator
 
-from darkroom import tables
 from darkroom.batches import Batch
 from darkroom.records import Result
+from darkroom.result_table import read_results
 from darkroom.summary import Summary
 
 
@@ -29,9 +29,7 @@ def current(batch: Batch) -> Summary | None:
 
 def rows(batch: Batch, summary: Summary) -> Iterator[Result]:
     """The rows of a generation, in plan order."""
-    yield from tables.read_results(
-        batch.store.read(batch.manifest_path(summary.generation, "manifest.parquet"))
-    )
+    yield from read_results(batch.store.read(batch.manifest_path(summary.generation, "manifest.parquet")))
 
 
 def claim(batch: Batch) -> int:

@@ -85,7 +85,13 @@ def _cut(batch: Batch, request: BatchRequest, source: Source, settings: Settings
         else:
             count += 1
     batch.save_params(
-        decide_params(seen, request.flow, min_chunk_s=settings.min_chunk_s, max_chunk_s=settings.max_chunk_s)
+        decide_params(
+            seen,
+            request.flow,
+            min_chunk_s=settings.min_chunk_s,
+            max_chunk_s=settings.max_chunk_s,
+            shard_chunks=settings.shard_chunks,
+        )
     )
     params = batch.params()
     changed = SourceChanged(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darkroom import tables
 from darkroom.batches import Batch, json_line
 from darkroom.generations import claim, current, rows
 from darkroom.outcomes import digest, leftovers, outcomes, snapshot
 from darkroom.records import Result, Status
+from darkroom.result_table import write_results
 from darkroom.summary import Summary, Tally
 from darkroom.verification import VerifyReport, verify
 
@@ -72,7 +72,7 @@ def _draft(batch: Batch, files: frozenset[str], folder: Path) -> _Draft:
         (folder / all_name).open("wb") as all_lines,
         (folder / errors_name).open("wb") as error_lines,
     ):
-        tables.write_results(table, told())
+        write_results(table, told())
     counts = {"rejects": batch.planned().rejects, **tally.fields()}
     return _Draft(folder, counts, content.hexdigest(), digest(files))
 

@@ -7,6 +7,7 @@ finish together. Source: Hummel, Schonberg, Flynn, "Factoring", CACM 35(8), 1992
 import hashlib
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import Field
@@ -14,8 +15,8 @@ from pydantic import Field
 from darkroom.flows import FLOWS, STAGES, Stage
 from darkroom.records import SCHEMA_VERSION, Record
 
-MAX_CHUNKS = 256
-"""Chunks in one run: more makes the scheduler and the grid view slow."""
+MAX_CHUNKS = 65_536
+"""Chunks in one batch; above that they grow."""
 
 
 class Params(Record):
@@ -32,6 +33,8 @@ class Params(Record):
     """Chunks that each server would get if all were of the size of the next."""
     min_items: Annotated[int, Field(ge=1)]
     cap_items: Annotated[int, Field(ge=1)]
+    shard_chunks: Annotated[int, Field(ge=1)] = 256
+    """Chunks in one run, at most: see `shards`."""
     models: dict[str, str]
     """Per stage: name and version of its weights."""
     schema_version: int = SCHEMA_VERSION
@@ -43,6 +46,7 @@ def decide_params(
     *,
     min_chunk_s: float,
     max_chunk_s: float,
+    shard_chunks: int = 256,
     k: int = 4,
     seconds_per_item: Mapping[str, float] | None = None,
     servers: Mapping[str, int] | None = None,
@@ -54,6 +58,7 @@ def decide_params(
         flow: name of the flow.
         min_chunk_s: a chunk shorter than this costs more to schedule than to run.
         max_chunk_s: a chunk longer than this is lost too expensively with its host.
+        shard_chunks: see `Params.shard_chunks`.
         k: see `Params.k`.
         seconds_per_item: measured rates per stage, over those of the table.
         servers: live servers per stage, over those of the table.
@@ -73,6 +78,7 @@ def decide_params(
         k=k,
         min_items=min(cap_items, max(1, math.ceil(min_chunk_s / slowest_s))),
         cap_items=cap_items,
+        shard_chunks=shard_chunks,
         models={stage.name: stage.model for stage in stages},
     )
 
@@ -123,6 +129,16 @@ def chunk_sizes(
         else:
             enough, sizes = middle, fewer
     return sizes
+
+
+def shards(n_chunks: int, shard_chunks: int) -> list[range]:
+    """Which chunks each run takes, by their position in the plan: none has more than `shard_chunks`.
+
+    The first takes what does not fill a run, so that the last has the small tail of the factoring to itself.
+    """
+    first = n_chunks % shard_chunks
+    bounds = [0, *range(first or shard_chunks, n_chunks + 1, shard_chunks)] if n_chunks else []
+    return [range(begin, end) for begin, end in pairwise(bounds)]
 
 
 def seed_for(batch_id: str, custom_id: str, respin: int = 0) -> int:

@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     """A chunk shorter than this costs more to schedule than to run."""
     max_chunk_s: float = 900.0
     """A chunk longer than this is lost too expensively with its host."""
+    shard_chunks: int = Field(default=256, ge=1)
+    """Chunks in one run; a batch of more becomes several runs. Many slow the scheduler and the grid view."""
     server_grace_s: float = 90.0
     """How long a chunk waits for a server that is restarting before it gives way."""
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from darkroom import tables
+from darkroom import plan_table, result_table, tables
 from darkroom.batches import Batch, Index, chunk_id, image_path
 from darkroom.errors import BadRequest, NewerSchema, NotPlanned
 from darkroom.flows import FLOWS
@@ -80,24 +80,24 @@ def batch(tmp_path):
 
 @given(st.lists(planned_items, max_size=5))
 def test_planned_items_come_back_as_they_were(items):
-    assert tables.read_plan(tables.plan_bytes(items)) == items
+    assert plan_table.read_plan(plan_table.plan_bytes(items)) == items
 
 
 @given(st.lists(results, max_size=5))
 def test_results_come_back_as_they_were(rows):
-    assert list(tables.read_results(tables.result_bytes(rows))) == rows
+    assert list(result_table.read_results(result_table.result_bytes(rows))) == rows
 
 
 def test_results_come_back_in_order_over_many_row_groups():
     rows = [
         Result(custom_id=str(n), status=Status.COMPLETED, flow="A") for n in range(tables.ROWS_PER_GROUP + 5)
     ]
-    assert list(tables.read_results(tables.result_bytes(rows))) == rows
+    assert list(result_table.read_results(result_table.result_bytes(rows))) == rows
 
 
 def test_a_time_without_zone_is_utc():
     item = PlannedItem(custom_id="a", prompt="x", seed=1, expires_at=datetime(2030, 1, 1, 12))
-    (read,) = tables.read_plan(tables.plan_bytes([item]))
+    (read,) = plan_table.read_plan(plan_table.plan_bytes([item]))
     assert read.expires_at == datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
@@ -113,7 +113,7 @@ def test_a_parquet_file_opens_as_columns_a_person_can_query():
         metadata={"album": "x"},
         verdict=Verdict(accepted=False, reasons=["blank"], checks={"nsfw": 0.1}),
     )
-    table = pq.read_table(io.BytesIO(tables.result_bytes([row])))
+    table = pq.read_table(io.BytesIO(result_table.result_bytes([row])))
     assert table.schema.names == list(Result.model_fields)
     assert table["metadata"].to_pylist() == ['{"album":"x"}']
     assert table["verdict"].to_pylist() == [
@@ -125,10 +125,10 @@ def test_a_parquet_file_opens_as_columns_a_person_can_query():
 
 def test_a_newer_file_is_refused_before_its_rows_are_looked_at(monkeypatch):
     monkeypatch.setattr(tables, "SCHEMA_VERSION", 2)
-    data = tables.result_bytes([Result(custom_id="a", status=Status.COMPLETED, flow="A")])
+    data = result_table.result_bytes([Result(custom_id="a", status=Status.COMPLETED, flow="A")])
     monkeypatch.setattr(tables, "SCHEMA_VERSION", 1)
     with pytest.raises(NewerSchema):
-        list(tables.read_results(data))
+        list(result_table.read_results(data))
 
 
 def test_files_lie_where_the_design_says(batch):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.flows import FLOWS, STAGES
-from darkroom.planning import Params, chunk_sizes, decide_params, seed_for, time_budget_s
+from darkroom.planning import Params, chunk_sizes, decide_params, seed_for, shards, time_budget_s
 
 limits = st.tuples(st.integers(1, 500), st.integers(0, 2000)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
@@ -44,8 +44,24 @@ def test_limits_grow_only_as_far_as_they_must(n_items, servers, limits, max_chun
 
 
 def test_too_many_chunks_become_at_most_as_many_as_allowed_and_not_far_fewer():
-    sizes = chunk_sizes(1_000_000, 10, 4, 1, 175)
+    sizes = chunk_sizes(1_000_000, 10, 4, 1, 175, 256)
     assert 230 < len(sizes) <= 256
+
+
+def test_a_million_items_on_ten_machines_make_a_few_thousand_chunks_in_a_few_dozen_shards():
+    sizes = chunk_sizes(1_000_000, 10, 4, 1, 175)
+    runs = shards(len(sizes), 256)
+    assert (len(sizes), len(runs)) == (5_902, 24)
+    tail = [position for position, size in enumerate(sizes) if size < 175]
+    assert tail[0] in runs[-1]
+
+
+@given(st.integers(0, 3000), st.integers(1, 300))
+def test_shards_hold_each_chunk_once_in_order_and_only_the_first_may_be_short(n_chunks, shard_chunks):
+    runs = shards(n_chunks, shard_chunks)
+    assert [position for run in runs for position in run] == list(range(n_chunks))
+    assert all(len(run) == shard_chunks for run in runs[1:])
+    assert all(0 < len(run) <= shard_chunks for run in runs)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def encode_answer(answer: Output | ItemError) -> bytes:
         error = {"code": answer.code, "message": str(answer)}
         return wire.pack({"details": {}, "verdict": None, "error": error})
     verdict = dict(answer.verdict) if answer.verdict else None
-    return wire.pack({"details": answer.details, "verdict": verdict, "error": None}, answer.image)
+    said = {"details": answer.details, "verdict": verdict, "error": None, "seconds": answer.seconds}
+    return wire.pack(said, answer.image)
 
 
 def decode_answer(frame: bytes) -> Output:
@@ -79,6 +80,7 @@ def decode_answer(frame: bytes) -> Output:
         image=image,
         verdict=None if verdict is None else Verdict.model_validate(verdict),
         details=header.get("details") or {},
+        seconds=float(header.get("seconds") or 0),
     )
 
 

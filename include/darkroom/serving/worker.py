@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,7 +99,7 @@ class StageWorker(Worker):  # type: ignore[misc]
         """The stage's answers; where it raises on a batch, each item is tried alone."""
         begun = time.time()
         try:
-            return self._checked(requests)
+            return _timed(self._checked, requests)
         except MosecTimeoutError:
             raise
         except Exception as error:
@@ -116,6 +118,16 @@ class StageWorker(Worker):  # type: ignore[misc]
         if odd := [a for a in answers if not isinstance(a, Output | ItemError)]:
             raise TypeError(f"run() must answer with Output or ItemError, not {type(odd[0]).__name__}")
         return answers
+
+
+def _timed(
+    run: Callable[[list[Request]], list[Output | ItemError]], requests: list[Request]
+) -> list[Output | ItemError]:
+    """What `run` answers, each output with its share of the time."""
+    begun = time.monotonic()
+    answers = run(requests)
+    share = round((time.monotonic() - begun) / len(requests), 6)
+    return [replace(a, seconds=share) if isinstance(a, Output) else a for a in answers]
 
 
 def load_stage(stage: Stage, implementation: str) -> StageModel:

@@ -30,6 +30,8 @@ class Output:
     image: bytes = b""
     verdict: Verdict | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    seconds: float = field(default=0.0, compare=False)
+    """Its share of the time that the model took for its batch; filled in by the server."""
 
 
 class StageModel(Protocol):
