@@ -64,6 +64,16 @@ class Stage:
         return f"gpu_{self.name}"
 
     @property
+    def now_queue(self) -> str:
+        """The Celery queue of its chunks that somebody waits for: never behind bulk."""
+        return f"{self.queue}.now"
+
+    @property
+    def now_pool(self) -> str:
+        """The Airflow pool of those, with a slot for every live server."""
+        return f"{self.pool}_now"
+
+    @property
     def batches_in_flight(self) -> int:
         """What may stand before a server at once: a batch a lane, one that is sent ahead, and a canary."""
         return self.lanes_per_server + 2
@@ -207,4 +217,5 @@ FLOWS = merge_flows(SHIPPED_FLOWS, settings().flows, STAGES)
 
 def queues() -> list[str]:
     """Every queue that has a worker; a task on any other would wait for ever."""
-    return [DEFAULT_QUEUE, *(stage.queue for stage in STAGES.values())]
+    of_stages = [queue for stage in STAGES.values() for queue in (stage.queue, stage.now_queue)]
+    return [DEFAULT_QUEUE, *of_stages]
