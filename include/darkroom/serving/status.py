@@ -17,12 +17,16 @@ class State(StrEnum):
     """A canary has been answered, and none has missed its deadline since."""
     DRAINING = "draining"
     """No new requests; those in flight end."""
+    FENCED = "fenced"
+    """It works, but its chunks failed by its host's fault, and it takes none until the fence is lifted."""
     WAITING = "waiting"
     """It ended; another start follows after a back-off. `reason` says why it ended."""
     STOPPED = "stopped"
 
 
-class _Told(BaseModel):
+class Told(BaseModel):
+    """A record in a file of its own, read by other processes than the one that writes it."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     def write(self, path: Path) -> None:
@@ -46,7 +50,7 @@ class _Told(BaseModel):
             return None
 
 
-class LoadReport(_Told):
+class LoadReport(Told):
     """What came of loading a stage's weights, from the process that did."""
 
     seconds: float = 0
@@ -57,7 +61,7 @@ class LoadReport(_Told):
     traceback: str = ""
 
 
-class GpuStatus(_Told):
+class GpuStatus(Told):
     """One look at a GPU."""
 
     index: int
@@ -73,7 +77,7 @@ class GpuStatus(_Told):
     """
 
 
-class ServerStatus(_Told):
+class ServerStatus(Told):
     """One look at a model server."""
 
     name: str

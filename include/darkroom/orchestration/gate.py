@@ -1,0 +1,50 @@
+"""The gate before each chunk: whether a model server on this host can take one now, and if not, why.
+
+A chunk that does not pass is put back and spends no try: it is done elsewhere, or here a little later.
+"""
+
+import time
+from pathlib import Path
+
+from darkroom.fence import Fence, fence_file
+from darkroom.serving.status import ServerStatus, State, status_file
+from darkroom.settings import settings
+
+_SILENT_S = 30.0
+"""A supervisor tells every two seconds; one that has been silent for so long has gone, its server with it."""
+
+
+def why_not_ready(server: str | None = None) -> str:
+    """Why a server takes no chunk now; nothing when it does, or has no supervisor.
+
+    Args:
+        server: its name on this host, such as `generate-1`; default: the one that this worker's lanes feed.
+    """
+    here, name = settings(), server or this_server()
+    if here.drain_marker.exists():
+        return "this host is draining"
+    if not name:
+        return ""
+    if fenced := fence_of(name).fenced():
+        return f"{name} is fenced: {fenced.reason}"
+    status = ServerStatus.read(_status_file(server))
+    if status is None:
+        return ""
+    if status.state is not State.READY:
+        return f"{status.name} is {status.state}" + (f": {status.reason}" if status.reason else "")
+    silent_s = time.time() - status.updated if status.updated else 0
+    return f"{status.name} has told nothing for {silent_s:.0f} s" if silent_s > _SILENT_S else ""
+
+
+def this_server() -> str:
+    """The name of the server that this worker's lanes feed; empty: it has no supervisor."""
+    return Path(settings().server_status).stem
+
+
+def fence_of(server: str) -> Fence:
+    """The fence of a server on this host, by its name: `strike` it, `clear` it."""
+    return Fence(fence_file(settings().home, server))
+
+
+def _status_file(server: str | None) -> Path:
+    return status_file(settings().home, server) if server else Path(settings().server_status)
