@@ -37,6 +37,12 @@ class SourceChanged(BadRequest):
     code = "source_changed"
 
 
+class PlantFull(BadRequest):
+    """More work waits than the plant may take on; come back later, or insist."""
+
+    code = "plant_full"
+
+
 class NewerSchema(DarkroomError):
     """A record was written by a newer Darkroom than this one; upgrade this host."""
 
@@ -104,6 +110,14 @@ class ServerTimeout(DarkroomError):
     """The model server did not answer within the stage's deadline."""
 
     code = "server_timeout"
+    fault = "host"
+    retryable = True
+
+
+class HostSuspect(DarkroomError):
+    """Every item failed on this host: before they are blamed, another host shall try them."""
+
+    code = "host_suspect"
     fault = "host"
     retryable = True
 

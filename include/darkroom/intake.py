@@ -15,7 +15,7 @@ from darkroom.errors import BadRequest, InvalidItem, NotPlanned, SourceChanged
 from darkroom.flows import FLOWS
 from darkroom.manifest import leftovers
 from darkroom.planning import Params, chunk_sizes, decide_params, seed_for
-from darkroom.progress import Progress
+from darkroom.progress import PlanNow, Progress
 from darkroom.records import BatchRequest, Item, PlannedItem, Reject
 from darkroom.settings import Settings
 from darkroom.sources import Source, fingerprint, open_source, read
@@ -36,7 +36,9 @@ def plan_batch(batch: Batch, params: dict[str, Any], settings: Settings) -> Inde
     index = batch.index()
     if index is None:  # else the source may be gone by now, and nothing needs it
         index = _cut(batch, request, open_source(request.source, settings.input_roots), settings)
-    Progress(settings.redis_url.get_secret_value()).plan(batch.batch_id, index.items, index.rejects)
+    Progress(settings.redis_url.get_secret_value()).plan(
+        batch.batch_id, PlanNow(index.flow, index.items, index.rejects, len(index.chunk_ids))
+    )
     return index
 
 

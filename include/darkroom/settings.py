@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     """A chunk longer than this is lost too expensively with its host."""
     shard_chunks: int = Field(default=256, ge=1)
     """Chunks in one run; a batch of more becomes several runs. Many slow the scheduler and the grid view."""
+    max_backlog_hours: float = Field(default=240.0, ge=0)
+    """While more work than this waits, no more is taken on unless somebody insists; 0: no limit."""
     server_grace_s: float = 90.0
     """How long a chunk waits for a server that is restarting before it gives way."""
 

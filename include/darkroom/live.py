@@ -1,0 +1,37 @@
+"""A way to Redis for what is live: what a person watches or a plan leans on, never what is true.
+
+Losing it loses numbers for a while and no work; so a worker that can't reach it goes on.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import redis
+
+log = logging.getLogger(__name__)
+TIMEOUT_S = 2.0
+_T = TypeVar("_T")
+
+
+class Live:
+    """A session with Redis; an empty URL has none, keeps nothing and knows nothing."""
+
+    def __init__(self, url: str) -> None:
+        self._redis: Any = (
+            redis.Redis.from_url(
+                url, decode_responses=True, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+            )
+            if url
+            else None
+        )
+
+    def _ask(self, call: Callable[[Any], _T], otherwise: _T, what: str) -> _T:
+        """What `call` says; `otherwise`, and a line in the log, where Redis does not answer."""
+        if self._redis is None:
+            return otherwise
+        try:
+            return call(self._redis)
+        except redis.RedisError as error:
+            log.warning("%s: Redis does not answer: %s", what, error)
+            return otherwise

@@ -1,0 +1,255 @@
+"""One look at a batch: what its chunks have told, added up by stage and by host. Pure.
+
+A chunk tells of itself, so its last word counts and telling twice counts once. Who tells and where it
+is kept: `progress.py`.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+ChunkState = Literal["running", "paused", "stopped", "ended"]
+"""`paused` and `stopped` chunks are put back and go on later; `ended` has written its part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Items of one chunk, or of all chunks together, that a stage has finished with."""
+
+    done: int = 0
+    """Completed and accepted."""
+    rejected: int = 0
+    failed: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.done + other.done, self.rejected + other.rejected, self.failed + other.failed)
+
+    @property
+    def total(self) -> int:
+        """All items finished with, whatever the outcome."""
+        return self.done + self.rejected + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class PlanNow:
+    """A round of a batch, as it was planned."""
+
+    flow: str
+    items: int
+    rejects: int = 0
+    """Lines of the source that were not items."""
+    chunks: int = 0
+    shards: int = 0
+    round: int = 0
+    begun: float = field(default_factory=time.time)
+    """Epoch seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkNow:
+    """One chunk in one stage, as its lane last saw it. The fields' order is that of the stored list."""
+
+    items: int
+    done: int
+    rejected: int
+    failed: int
+    host: str
+    """The server that works on it, as Celery names its worker: `generate-1@box`."""
+    state: ChunkState
+    reason: str = ""
+    """Why it is paused or stopped."""
+    busy_s: float = 0.0
+    """What the model computed for it on this host."""
+    reused: int = 0
+    """Items whose picture existed already; they are among the finished ones."""
+    begun: float = field(default_factory=time.time)
+    """Epoch seconds."""
+    updated: float = field(default_factory=time.time)
+    """Epoch seconds."""
+
+    @property
+    def counts(self) -> Counts:
+        """The items it has finished with."""
+        return Counts(self.done, self.rejected, self.failed)
+
+    @property
+    def open(self) -> int:
+        """Items it has not finished with."""
+        return max(0, self.items - self.counts.total)
+
+
+@dataclass(frozen=True, slots=True)
+class HostNow:
+    """One server's work on a batch in one stage."""
+
+    host: str
+    stage: str
+    counts: Counts
+    """Of the chunks that it was the last to take, what it reused included."""
+    in_flight: int
+    """Items of its running chunks that it has not finished with."""
+    busy_s: float
+    reused: int
+    chunks: tuple[str, ...]
+    """The chunks it is running."""
+    largest_chunk: int
+    """Items still open in the largest of them."""
+    reasons: tuple[str, ...]
+    """Why chunks that it had were put back, and no other host has taken them since."""
+    updated: float
+    """When it last told something, in epoch seconds."""
+
+    @property
+    def computed(self) -> int:
+        """Items that it finished with by work of its own."""
+        return max(0, self.counts.total - self.reused)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at a batch."""
+
+    plans: tuple[PlanNow, ...]
+    """By round; empty before the first plan is committed."""
+    stages: dict[str, Counts]
+    """First round only, so that a later one does not move the bar beyond its end."""
+    respins: dict[str, Counts]
+    """The rounds after the first."""
+    in_flight: dict[str, int]
+    """By stage: items of running chunks that are not finished with."""
+    left_over: dict[str, int]
+    """By stage: items that ended chunks left; a later round plans them again."""
+    hosts: tuple[HostNow, ...]
+    """By stage and name."""
+    ended: str
+    """How its run ended; empty while it works."""
+    updated: float
+    """When a chunk last told something, in epoch seconds; 0: never."""
+    seen: float
+    """When this look was taken, in epoch seconds."""
+
+    @property
+    def items(self) -> int | None:
+        """Planned items; None before the plan is committed."""
+        return self.plans[0].items if self.plans else None
+
+    @property
+    def rejects(self) -> int:
+        """Lines of the source that were not items."""
+        return self.plans[0].rejects if self.plans else 0
+
+    @property
+    def flow(self) -> str:
+        """The name of its flow; empty before the plan is committed."""
+        return self.plans[0].flow if self.plans else ""
+
+    def remaining(self, stage: str) -> int:
+        """Items that `stage` has still to finish with, over all rounds that are planned."""
+        finished = self.stages.get(stage, Counts()) + self.respins.get(stage, Counts())
+        planned = sum(plan.items for plan in self.plans)
+        return max(0, planned - finished.total - self.left_over.get(stage, 0))
+
+
+@dataclass(slots=True)
+class _Host:
+    """Adds up what the chunks of one host told."""
+
+    counts: Counts = field(default_factory=Counts)
+    in_flight: int = 0
+    busy_s: float = 0.0
+    reused: int = 0
+    chunks: list[str] = field(default_factory=list)
+    largest_chunk: int = 0
+    reasons: set[str] = field(default_factory=set)
+    updated: float = 0.0
+
+    def add(self, chunk_id: str, chunk: ChunkNow) -> None:
+        self.counts += chunk.counts
+        self.busy_s += chunk.busy_s
+        self.reused += chunk.reused
+        self.updated = max(self.updated, chunk.updated)
+        if chunk.state == "running":
+            self.in_flight += chunk.open
+            self.chunks.append(chunk_id)
+            self.largest_chunk = max(self.largest_chunk, chunk.open)
+        elif chunk.state != "ended" and chunk.reason:
+            self.reasons.add(chunk.reason)
+
+    def told(self, stage: str, host: str) -> HostNow:
+        return HostNow(
+            host, stage, self.counts, self.in_flight, self.busy_s, self.reused, tuple(sorted(self.chunks)),
+            self.largest_chunk, tuple(sorted(self.reasons)), self.updated,
+        )  # fmt: skip
+
+
+def take(
+    plans: Iterable[PlanNow],
+    chunks: Iterable[tuple[str, str, ChunkNow]],
+    ended: str = "",
+    seen: float | None = None,
+) -> Snapshot:
+    """Add up what was told.
+
+    Args:
+        plans: one per planned round.
+        chunks: stage, chunk id, and what the chunk told last.
+        ended: how the batch's run ended.
+        seen: when, in epoch seconds; default: now.
+    """
+    first: dict[str, Counts] = {}
+    later: dict[str, Counts] = {}
+    in_flight: dict[str, int] = {}
+    left_over: dict[str, int] = {}
+    hosts: dict[tuple[str, str], _Host] = {}
+    for stage, chunk_id, chunk in chunks:
+        into = later if chunk_id.startswith("r") else first
+        into[stage] = into.get(stage, Counts()) + chunk.counts
+        if chunk.state == "running":
+            in_flight[stage] = in_flight.get(stage, 0) + chunk.open
+        elif chunk.state == "ended":
+            left_over[stage] = left_over.get(stage, 0) + chunk.open
+        hosts.setdefault((stage, chunk.host), _Host()).add(chunk_id, chunk)
+    return Snapshot(
+        plans=tuple(sorted(plans, key=lambda plan: plan.round)),
+        stages=first,
+        respins=later,
+        in_flight=in_flight,
+        left_over=left_over,
+        hosts=tuple(hosts[key].told(*key) for key in sorted(hosts)),
+        ended=ended,
+        updated=max((host.updated for host in hosts.values()), default=0.0),
+        seen=time.time() if seen is None else seen,
+    )
+
+
+# As Redis keeps it: lists, not objects, as a batch may have ten thousands of chunks. Who finds more fields
+# than it knows leaves the last ones out.
+
+_STATES = get_args(ChunkState)
+_CHUNK_FIELDS = [f.name for f in fields(ChunkNow)]
+_PLAN_FIELDS = [f.name for f in fields(PlanNow)]
+
+
+def packed(told: ChunkNow | PlanNow) -> str:
+    """As one JSON list, in the fields' order."""
+    names = _CHUNK_FIELDS if isinstance(told, ChunkNow) else _PLAN_FIELDS
+    values = [getattr(told, name) for name in names]
+    return json.dumps([round(v, 3) if isinstance(v, float) else v for v in values], separators=(",", ":"))
+
+
+def unpacked(told: Mapping[str, str], seen: float | None = None) -> Snapshot:
+    """What a batch's fields say: `plan/{round}`, `end`, and `{stage}/{chunk_id}` for each chunk."""
+    # One call for all of them: thousands of small ones would take several times as long.
+    values: dict[str, Any] = dict(zip(told, json.loads(f"[{','.join(told.values())}]"), strict=True))
+    ended = values.pop("end", [""])
+    plans = [
+        PlanNow(*values.pop(name)[: len(_PLAN_FIELDS)]) for name in list(values) if name.startswith("plan/")
+    ]
+    chunks = (
+        (*name.split("/", 1), ChunkNow(*value[: len(_CHUNK_FIELDS)]))
+        for name, value in values.items()
+        if isinstance(value, list) and value[5] in _STATES
+    )
+    return take(plans, chunks, str(ended[0]), seen)  # type: ignore[arg-type]
