@@ -12,11 +12,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from darkroom.flows import FLOWS, STAGES, Stage
+from darkroom.flows import FLOWS, STAGES
 from darkroom.records import SCHEMA_VERSION, Record
 
 MAX_CHUNKS = 65_536
 """Chunks in one batch; above that they grow."""
+SLOWEST = 5
+"""A server may be this many times slower than the average one and still end every chunk that it takes."""
+START_S = 120
+"""How much of a chunk's time budget is for a server that is still starting."""
+_BEFORE_TIMEOUT = 0.9
+"""A time budget ends at this share of Airflow's timeout, so that the last batch can end, too."""
 
 
 class Params(Record):
@@ -148,10 +154,28 @@ def seed_for(batch_id: str, custom_id: str, respin: int = 0) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
-def time_budget_s(stage: Stage, n_items: int) -> float:
+def average_seconds_per_item(rates: Mapping[str, float]) -> float:
+    """Seconds per item of an average server, from those of each: the harmonic mean, as speeds add up.
+
+    Raises:
+        ValueError: there is no server.
+    """
+    if not rates:
+        raise ValueError("no rates")
+    return len(rates) / sum(1 / rate for rate in rates.values())
+
+
+def time_budget_s(n_items: int, seconds_per_item: float, lanes_per_server: int, timeout_s: float) -> float:
     """How long a chunk may take before it leaves the rest over.
 
-    Four times what an average server needs, as the slowest machine of a fleet may be that slow, and two
-    minutes for a server that is starting; but done before Airflow's timeout, which would end it harshly.
+    A server that is `SLOWEST` times slower than the average one ends its chunk in time, though its lanes
+    share it; a server may have to start first. But done before Airflow's timeout, which would end it harshly.
+
+    Args:
+        n_items: in the chunk.
+        seconds_per_item: of an average server, see `average_seconds_per_item`.
+        lanes_per_server: that share a server.
+        timeout_s: Airflow's `execution_timeout`.
     """
-    return min(0.9 * stage.chunk_timeout_s, 120 + 4 * n_items * stage.seconds_per_item)
+    slowest_s = SLOWEST * lanes_per_server * n_items * seconds_per_item
+    return min(_BEFORE_TIMEOUT * timeout_s, START_S + slowest_s)

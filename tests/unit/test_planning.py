@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.flows import FLOWS, STAGES
-from darkroom.planning import Params, chunk_sizes, decide_params, seed_for, shards, time_budget_s
+from darkroom.planning import (
+    SLOWEST,
+    Params,
+    average_seconds_per_item,
+    chunk_sizes,
+    decide_params,
+    seed_for,
+    shards,
+    time_budget_s,
+)
 
 limits = st.tuples(st.integers(1, 500), st.integers(0, 2000)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
@@ -124,7 +133,27 @@ def test_params_always_allow_a_cut(rate, min_chunk_s, max_chunk_s, flow):
     assert sum(chunk_sizes(9, params.servers, params.k, params.min_items, params.cap_items)) == 9
 
 
-def test_a_budget_ends_before_airflow_would_end_the_task():
-    for stage in STAGES.values():
-        assert time_budget_s(stage, 1) > stage.seconds_per_item
-        assert time_budget_s(stage, 10**9) < stage.chunk_timeout_s
+@given(st.integers(1, 10**6), st.floats(1e-3, 1e3), st.integers(1, 4), st.floats(1, 1e5))
+def test_a_budget_ends_before_airflow_would_end_the_task(n_items, rate, lanes, timeout_s):
+    assert 0 < time_budget_s(n_items, rate, lanes, timeout_s) <= 0.9 * timeout_s
+
+
+@given(st.integers(1, 10**4), st.floats(1e-3, 1e3), st.integers(1, 4))
+def test_a_slow_server_ends_its_chunk_in_its_budget_though_its_lanes_share_it(n_items, rate, lanes):
+    budget_s = time_budget_s(n_items, rate, lanes, timeout_s=10**9)
+    assert budget_s > n_items * SLOWEST * rate * lanes
+
+
+rates = st.dictionaries(st.text(max_size=3), st.floats(1e-3, 1e3), min_size=1, max_size=20)
+
+
+@given(rates)
+def test_an_average_server_is_one_of_as_many_equal_ones_that_do_the_same_together(rates):
+    average_s = average_seconds_per_item(rates)
+    assert min(rates.values()) * 0.999 <= average_s <= max(rates.values()) * 1.001
+    assert len(rates) / average_s == pytest.approx(sum(1 / rate for rate in rates.values()))
+
+
+def test_there_is_no_average_of_no_server():
+    with pytest.raises(ValueError, match="no rates"):
+        average_seconds_per_item({})

@@ -72,7 +72,10 @@ def run_stage(stage_name: str, chunk_id: str) -> str:
         try:
             if reason := why_not_ready():
                 raise ChunkStopped(reason)
-            report = run_chunk(batch, stage, chunk_id, lane, time_budget_s(stage, len(items)))
+            budget_s = time_budget_s(
+                len(items), stage.seconds_per_item, stage.lanes_per_server, stage.chunk_timeout_s
+            )
+            report = run_chunk(batch, stage, chunk_id, lane, budget_s)
         except ChunkStopped as stopped:  # spends no try; goes on from the images that exist
             again = datetime.now(UTC) + timedelta(seconds=STOPPED_RETRY_S)
             raise AirflowRescheduleException(again) from stopped
