@@ -28,6 +28,7 @@ from darkroom.planning import Params
 from darkroom.records import SCHEMA_VERSION, BatchId, BatchRequest, PlannedItem, Record, Reject, Result
 from darkroom.result_table import read_results, result_bytes
 from darkroom.storage import Store
+from darkroom.tables import read_table
 
 _BATCH_ID: TypeAdapter[str] = TypeAdapter(BatchId)
 
@@ -176,6 +177,17 @@ class Batch:
             raise NotPlanned(f"batch {self.batch_id} has no planned chunk {chunk_id}")
         return read_plan(data)
 
+    def plan_table(self, chunk_id: str, columns: Sequence[str]) -> Any:
+        """Some columns of a chunk's items, in plan order, as an Arrow table.
+
+        Raises:
+            NotPlanned: there is no such chunk.
+        """
+        data = self._read(self.plan_chunk_path(chunk_id))
+        if data is None:
+            raise NotPlanned(f"batch {self.batch_id} has no planned chunk {chunk_id}")
+        return read_table(data, columns)
+
     def save_plan_chunk(self, chunk_id: str, items: Iterable[PlannedItem]) -> bool:
         """Fix the items of a chunk."""
         return self.store.create(self.plan_chunk_path(chunk_id), plan_bytes(items))
@@ -213,6 +225,11 @@ class Batch:
         """The results of a chunk after a stage; None while it has none."""
         data = self._read(self.part_path(stage, chunk_id))
         return None if data is None else list(read_results(data))
+
+    def part_table(self, stage: str, chunk_id: str, columns: Sequence[str] | None = None) -> Any:
+        """The results of a chunk after a stage as an Arrow table; None while it has none."""
+        data = self._read(self.part_path(stage, chunk_id))
+        return None if data is None else read_table(data, columns)
 
     def save_part(self, stage: str, chunk_id: str, results: Sequence[Result]) -> bool:
         """Commit the results of a chunk. False: somebody else was first, read theirs."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 import obstore
@@ -19,6 +19,11 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import ObjectStore, from_url
 
 from darkroom.errors import BadRequest, StoreUnavailable
+
+if TYPE_CHECKING:
+    from obstore import ReadableFile
+
+_PIECE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,53 @@ class Store:
     def create_json(self, path: str, value: Any) -> bool:
         """`create` with `value` as JSON."""
         return self.create(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
+
+    def upload(self, path: str, file: Path) -> None:
+        """Write the content of `file` to `path`, without holding it in memory; it appears there whole.
+
+        This does not create, it writes: only for a path that nobody else writes, such as one in a
+        generation of a manifest, whose number its writer has claimed. A large file goes up in parts (on
+        local disk: to a file beside it, which is renamed), and a call that is repeated writes the same.
+
+        Raises:
+            StoreUnavailable: the store refuses or does not answer.
+        """
+        _refuse_fork()
+        try:
+            obstore.put(self.backend, path, file)
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"can't write {self.uri(path)}: {error}") from error
+
+    def open(self, path: str) -> "ReadableFile":
+        """The object at `path` as a file to seek and read in, a range at a time.
+
+        Raises:
+            FileNotFoundError: nothing is there.
+            StoreUnavailable: the store does not answer.
+        """
+        _refuse_fork()
+        try:
+            return obstore.open_reader(self.backend, path)
+        except (NotFoundError, FileNotFoundError) as error:
+            raise FileNotFoundError(self.uri(path)) from error
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"can't open {self.uri(path)}: {error}") from error
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """The bytes at `path`, a few MB at a time.
+
+        Raises:
+            FileNotFoundError: nothing is there.
+            StoreUnavailable: the store does not answer.
+        """
+        _refuse_fork()
+        try:
+            for piece in obstore.get(self.backend, path).stream(min_chunk_size=_PIECE_BYTES):
+                yield bytes(piece)
+        except (NotFoundError, FileNotFoundError) as error:
+            raise FileNotFoundError(self.uri(path)) from error
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"can't read {self.uri(path)}: {error}") from error
 
     def read(self, path: str) -> bytes:
         """The bytes at `path`.
@@ -97,11 +149,16 @@ class Store:
 
         What a killed writer left half-written on local disk is not among them.
         """
+        for path, _written in self.list_written(prefix):
+            yield path
+
+    def list_written(self, prefix: str) -> Iterator[tuple[str, float]]:
+        """`list`, with when each was written: epoch seconds, by the store's clock."""
         _refuse_fork()
         try:
             for page in obstore.list(self.backend, prefix):
                 for meta in page:
-                    yield meta["path"]
+                    yield meta["path"], meta["last_modified"].timestamp()
         except (BaseError, OSError) as error:
             raise StoreUnavailable(f"can't list {self.uri(prefix)}: {error}") from error
 

@@ -7,7 +7,7 @@ load it.
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from darkroom.errors import NewerSchema
@@ -44,14 +44,34 @@ def read_rows(data: bytes) -> Iterator[dict[str, Any]]:
     Raises:
         NewerSchema: the file was written by a newer Darkroom.
     """
+    for group in open_table(io.BytesIO(data)).iter_batches(batch_size=ROWS_PER_GROUP):
+        yield from group.to_pylist()
+
+
+def read_table(data: bytes, columns: Sequence[str] | None = None) -> Any:
+    """A file as an Arrow table, or some of its columns; free-form values stay JSON text.
+
+    Raises:
+        NewerSchema: the file was written by a newer Darkroom.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    return open_table(pa.BufferReader(data)).read(columns=columns, use_threads=False)
+
+
+def open_table(file: Any) -> Any:
+    """A file as `pyarrow.parquet.ParquetFile`.
+
+    Raises:
+        NewerSchema: the file was written by a newer Darkroom.
+    """
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    file = pq.ParquetFile(io.BytesIO(data))
-    version = int((file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"1"))
+    table = pq.ParquetFile(file, pre_buffer=False)
+    version = int((table.schema_arrow.metadata or {}).get(_VERSION_KEY, b"1"))
     if version > SCHEMA_VERSION:  # before any row: its columns may be unknown to this version
         raise NewerSchema(
             f"a Parquet file has schema_version {version}; this Darkroom reads up to {SCHEMA_VERSION}. "
             "Upgrade this host."
         )
-    for group in file.iter_batches(batch_size=ROWS_PER_GROUP):
-        yield from group.to_pylist()
+    return table
