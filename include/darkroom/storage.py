@@ -27,6 +27,17 @@ _PIECE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
+class Stat:
+    """An object as it was when somebody looked."""
+
+    size_bytes: int
+    e_tag: str
+    """Of its content, as the store has it; empty where it has none."""
+    modified_s: float
+    """Epoch seconds, by the store's clock."""
+
+
+@dataclass(frozen=True)
 class Store:
     """A place for objects, addressed by relative paths such as `batches/b1/request.json`."""
 
@@ -136,9 +147,19 @@ class Store:
             FileNotFoundError: nothing is there.
             StoreUnavailable: the store does not answer.
         """
+        return self.stat(path).size_bytes
+
+    def stat(self, path: str) -> "Stat":
+        """What is at `path`, so that a change can be told later.
+
+        Raises:
+            FileNotFoundError: nothing is there.
+            StoreUnavailable: the store does not answer.
+        """
         _refuse_fork()
         try:
-            return int(obstore.head(self.backend, path)["size"])
+            meta = obstore.head(self.backend, path)
+            return Stat(int(meta["size"]), meta["e_tag"] or "", meta["last_modified"].timestamp())
         except (NotFoundError, FileNotFoundError) as error:
             raise FileNotFoundError(self.uri(path)) from error
         except (BaseError, OSError) as error:
