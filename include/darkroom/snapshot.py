@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
+RECENT_S = 60.0
+"""Over which a rate counts as that of now."""
 ChunkState = Literal["running", "paused", "stopped", "ended"]
 """`paused` and `stopped` chunks are put back and go on later; `ended` has written its part."""
 
@@ -98,6 +100,8 @@ class HostNow:
     """Items still open in the largest of them."""
     reasons: tuple[str, ...]
     """Why chunks that it had were put back, and no other host has taken them since."""
+    items_per_s: float
+    """Now: see `pace`."""
     updated: float
     """When it last told something, in epoch seconds."""
 
@@ -153,35 +157,75 @@ class Snapshot:
 
 
 @dataclass(slots=True)
-class _Host:
+class _Sum:
+    """Adds up what chunks told: one object that changes, as there may be ten thousands of them."""
+
+    done: int = 0
+    rejected: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    left_over: int = 0
+
+    def add(self, chunk: ChunkNow) -> None:
+        self.done += chunk.done
+        self.rejected += chunk.rejected
+        self.failed += chunk.failed
+        if chunk.state == "running":
+            self.in_flight += chunk.open
+        elif chunk.state == "ended":
+            self.left_over += chunk.open
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(self.done, self.rejected, self.failed)
+
+
+@dataclass(slots=True)
+class _Host(_Sum):
     """Adds up what the chunks of one host told."""
 
-    counts: Counts = field(default_factory=Counts)
-    in_flight: int = 0
     busy_s: float = 0.0
     reused: int = 0
     chunks: list[str] = field(default_factory=list)
     largest_chunk: int = 0
     reasons: set[str] = field(default_factory=set)
+    recent: list[ChunkNow] = field(default_factory=list)
     updated: float = 0.0
 
-    def add(self, chunk_id: str, chunk: ChunkNow) -> None:
-        self.counts += chunk.counts
+    def take(self, chunk_id: str, chunk: ChunkNow, seen: float) -> None:
+        self.add(chunk)
         self.busy_s += chunk.busy_s
         self.reused += chunk.reused
         self.updated = max(self.updated, chunk.updated)
         if chunk.state == "running":
-            self.in_flight += chunk.open
             self.chunks.append(chunk_id)
             self.largest_chunk = max(self.largest_chunk, chunk.open)
         elif chunk.state != "ended" and chunk.reason:
             self.reasons.add(chunk.reason)
+        if chunk.state == "running" or chunk.updated > seen - RECENT_S:
+            self.recent.append(chunk)
 
-    def told(self, stage: str, host: str) -> HostNow:
+    def told(self, stage: str, host: str, seen: float) -> HostNow:
         return HostNow(
             host, stage, self.counts, self.in_flight, self.busy_s, self.reused, tuple(sorted(self.chunks)),
-            self.largest_chunk, tuple(sorted(self.reasons)), self.updated,
+            self.largest_chunk, tuple(sorted(self.reasons)), pace(self.recent, seen), self.updated,
         )  # fmt: skip
+
+
+def pace(chunks: Iterable[ChunkNow], seen: float) -> float:
+    """Items a second over the last `RECENT_S`, what existed already left out.
+
+    Each chunk's items are spread evenly over its time, and of that the last `RECENT_S` count; a running
+    chunk's time goes on until `seen`, so a host that hangs gets slower with every look.
+    """
+    items, since = 0.0, seen
+    for chunk in chunks:
+        end = seen if chunk.state == "running" else min(seen, chunk.updated)
+        begin = max(chunk.begun, seen - RECENT_S)
+        if begin < end:
+            items += max(0, chunk.counts.total - chunk.reused) * (end - begin) / (end - chunk.begun)
+            since = min(since, begin)
+    return items / (seen - since) if since < seen else 0.0
 
 
 def take(
@@ -198,29 +242,30 @@ def take(
         ended: how the batch's run ended.
         seen: when, in epoch seconds; default: now.
     """
-    first: dict[str, Counts] = {}
-    later: dict[str, Counts] = {}
-    in_flight: dict[str, int] = {}
-    left_over: dict[str, int] = {}
+    now = time.time() if seen is None else seen
+    first: dict[str, _Sum] = {}
+    later: dict[str, _Sum] = {}
     hosts: dict[tuple[str, str], _Host] = {}
     for stage, chunk_id, chunk in chunks:
         into = later if chunk_id.startswith("r") else first
-        into[stage] = into.get(stage, Counts()) + chunk.counts
-        if chunk.state == "running":
-            in_flight[stage] = in_flight.get(stage, 0) + chunk.open
-        elif chunk.state == "ended":
-            left_over[stage] = left_over.get(stage, 0) + chunk.open
-        hosts.setdefault((stage, chunk.host), _Host()).add(chunk_id, chunk)
+        if stage not in into:
+            into[stage] = _Sum()
+        into[stage].add(chunk)
+        if (stage, chunk.host) not in hosts:
+            hosts[stage, chunk.host] = _Host()
+        hosts[stage, chunk.host].take(chunk_id, chunk, now)
+    stages = first.keys() | later.keys()
+    rounds = {stage: [told[stage] for told in (first, later) if stage in told] for stage in stages}
     return Snapshot(
         plans=tuple(sorted(plans, key=lambda plan: plan.round)),
-        stages=first,
-        respins=later,
-        in_flight=in_flight,
-        left_over=left_over,
-        hosts=tuple(hosts[key].told(*key) for key in sorted(hosts)),
+        stages={stage: told.counts for stage, told in first.items()},
+        respins={stage: told.counts for stage, told in later.items()},
+        in_flight={stage: sum(told.in_flight for told in both) for stage, both in rounds.items()},
+        left_over={stage: sum(told.left_over for told in both) for stage, both in rounds.items()},
+        hosts=tuple(hosts[key].told(*key, now) for key in sorted(hosts)),
         ended=ended,
         updated=max((host.updated for host in hosts.values()), default=0.0),
-        seen=time.time() if seen is None else seen,
+        seen=now,
     )
 
 
