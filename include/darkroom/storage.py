@@ -183,6 +183,15 @@ class Store:
         except (BaseError, OSError) as error:
             raise StoreUnavailable(f"can't list {self.uri(prefix)}: {error}") from error
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """The names of the folders right below the folder `prefix`, sorted; what is in them is not listed."""
+        _refuse_fork()
+        try:
+            found = obstore.list_with_delimiter(self.backend, prefix)["common_prefixes"]
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"can't list {self.uri(prefix)}: {error}") from error
+        return tuple(sorted(path.rstrip("/").rpartition("/")[2] for path in found))
+
     def uri(self, path: str) -> str:
         """The absolute URI of `path`, as results carry it."""
         return f"{self.url.rstrip('/')}/{path}"
