@@ -5,11 +5,13 @@ Run a batch of items through one of the flows `A`, `A_C`, `B_C`.
 
 * **Start**: the form, REST or `darkroom submit`; one run per batch, its params are the whole interface.
 * **What happens**: `plan` reads the source and cuts it into chunks; each chunk goes through its flow on
-  whatever host takes it first; `collect` writes the manifest; what C rejected goes round again with new
-  seeds (`respin`, a run of `shard_flow`); `deliver` draws the contact sheet; `verdict` fails the run when
-  more than `max_failed_ratio` of the items failed.
+  whatever host takes it first (those of a large batch in runs of `shard_flow`: `run_shards`); `collect`
+  writes the manifest; what C rejected goes round again with new seeds, what is undone once more (`respin`,
+  a run of `shard_flow`); `deliver` draws the contact sheet; `verdict` fails the run when more than
+  `max_failed_ratio` of the items failed.
 * **Again**: clear any task. Plans, parts, images and manifests are written once; what exists is not
-  computed again.
+  computed again. Start it again on the same `batch_id`: what is missing is computed, with `retry` also what
+  failed.
 * **Where**: `{store}/batches/{batch_id}/`; bad lines of the source are in `rejects.jsonl`.
 * **Example**: `{"flow": "A_C", "source": "examples/prompts.jsonl"}`
 """
@@ -17,9 +19,9 @@ Run a batch of items through one of the flows `A`, `A_C`, `B_C`.
 from airflow.sdk import dag
 
 from darkroom.flows import FLOWS
+from darkroom.orchestration.children import respin, run_shards
 from darkroom.orchestration.defaults import DAG_DEFAULTS, start_params
 from darkroom.orchestration.groups import run_flow
-from darkroom.orchestration.respin import respin
 from darkroom.orchestration.tasks import choose_flow, collect, deliver, plan, verdict
 
 
@@ -34,9 +36,9 @@ from darkroom.orchestration.tasks import choose_flow, collect, deliver, plan, ve
 def image_flow():
     chunk_ids = plan()
     branch, collected, delivered = choose_flow(), collect(), deliver()
-    flows = [run_flow(flow, chunk_ids) for flow in FLOWS.values()]
-    chunk_ids >> branch >> [*flows, collected]
-    flows >> collected >> [(again := respin()), delivered]
+    work = [*(run_flow(flow, chunk_ids) for flow in FLOWS.values()), run_shards()]
+    chunk_ids >> branch >> [*work, collected]
+    work >> collected >> [(again := respin()), delivered]
     again >> delivered >> verdict()
 
 

@@ -1,28 +1,32 @@
 """
 # shard_flow
 
-Run one planned round of a batch: the same tasks as `image_flow`, started by it, never by hand.
+Run one planned round of a batch, or one shard of a large round: the same tasks as `image_flow`, started by
+it, never by hand.
 
 * **Start**: `image_flow` (or an earlier round) starts it with `{"batch_id": ..., "round": 1}` under the
-  run id `{batch_id}__round{n}`, and waits for it deferred, holding no slot.
-* **What happens**: the round's chunks go through the batch's flow; `collect` writes the manifest's next
-  generation; what is still rejected goes round again while `respins` allows.
+  run id `{batch_id}__round1`, or once per shard as `{batch_id}__shard000`, and waits for it deferred,
+  holding no slot.
+* **What happens**: a shard waits, deferred too, until the shard before it has handed out almost all of its
+  chunks, so a batch goes in plan order; then its chunks go through the batch's flow, and that is all: who
+  started the shards collects. A round writes the manifest's next generation, and what is still rejected goes
+  round again while `respins` allows.
 * **Again**: clear any task; nothing is computed or counted twice.
 """
 
 from airflow.sdk import dag
 
 from darkroom.flows import FLOWS
+from darkroom.orchestration.children import WaitForTurn, respin, run_shards
 from darkroom.orchestration.defaults import DAG_DEFAULTS, shard_params
 from darkroom.orchestration.groups import run_flow
-from darkroom.orchestration.respin import respin
-from darkroom.orchestration.tasks import choose_flow, collect, take_round
+from darkroom.orchestration.tasks import choose_flow, collect, take_chunks
 
 
-# Rounds nest: a waiting parent must never keep its own child from starting.
+# Rounds nest, shards wait for their turn: who waits must never keep the one it waits for from starting.
 @dag(
     schedule=None,
-    description="Started by image_flow for what goes round again; never by hand.",
+    description="Started by image_flow for shards of large batches and for what goes round again.",
     doc_md=__doc__,
     params=shard_params(),
     tags=["darkroom"],
@@ -30,11 +34,11 @@ from darkroom.orchestration.tasks import choose_flow, collect, take_round
     **DAG_DEFAULTS,
 )
 def shard_flow():
-    chunk_ids = take_round()
+    chunk_ids = take_chunks()
     branch, collected = choose_flow(), collect()
-    flows = [run_flow(flow, chunk_ids) for flow in FLOWS.values()]
-    chunk_ids >> branch >> [*flows, collected]
-    flows >> collected >> respin()
+    work = [*(run_flow(flow, chunk_ids) for flow in FLOWS.values()), run_shards()]
+    WaitForTurn(task_id="wait_for_turn") >> chunk_ids >> branch >> [*work, collected]
+    work >> collected >> respin()
 
 
 shard_flow()

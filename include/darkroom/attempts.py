@@ -47,7 +47,7 @@ class Attempts:
             return self._run(request, alone)
 
     def _run(self, request: Request, alone: bool) -> tuple[int, Output] | None:
-        tries = 0
+        tries = 1 if alone else 0  # who is tried alone was in a batch when the server died
         while True:
             try:
                 return tries + 1, self._patiently(request)

@@ -46,6 +46,8 @@ class Index(Record):
     """Planned items: the sum of `sizes`."""
     rejects: int = 0
     """Lines of the source that are not items; 0 in the rounds after the first."""
+    asked_by: str = ""
+    """Of a round after the first: the id of the run that asked for it."""
     schema_version: int = SCHEMA_VERSION
 
     @model_validator(mode="after")
@@ -177,8 +179,8 @@ class Batch:
             raise NotPlanned(f"batch {self.batch_id} has no planned chunk {chunk_id}")
         return read_plan(data)
 
-    def plan_table(self, chunk_id: str, columns: Sequence[str]) -> Any:
-        """Some columns of a chunk's items, in plan order, as an Arrow table.
+    def plan_table(self, chunk_id: str, columns: Sequence[str] | None = None) -> Any:
+        """The items of a chunk, in plan order, as an Arrow table, or some of its columns.
 
         Raises:
             NotPlanned: there is no such chunk.

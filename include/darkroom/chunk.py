@@ -9,23 +9,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 from darkroom.artifacts import Artifact, ArtifactKey
 from darkroom.attempts import Attempts
 from darkroom.batches import Batch
-from darkroom.errors import DarkroomError, ItemError, NotPlanned
+from darkroom.errors import DarkroomError, HostSuspect, ItemError, NotPlanned, StageFailed
 from darkroom.flows import FLOWS, Stage
 from darkroom.inputs import read_input
-from darkroom.progress import Counts, Progress
+from darkroom.progress import ChunkNow, ChunkState, Counts, Progress
+from darkroom.rates import Rates
 from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Result, Status
 from darkroom.serving.client import StageClient
 from darkroom.stages.base import Request
 from darkroom.turns import Turn
 
 log = logging.getLogger(__name__)
+_TELL_EVERY_S = 1.0
 
 
 class ChunkStopped(DarkroomError):
@@ -34,6 +37,22 @@ class ChunkStopped(DarkroomError):
     code = "chunk_stopped"
     fault = "plant"
     retryable = True
+    state: ClassVar[ChunkState] = "stopped"
+    """As progress tells it."""
+
+
+class ChunkPaused(ChunkStopped):
+    """The batch is paused: nobody goes on before it is resumed."""
+
+    code = "chunk_paused"
+    state = "paused"
+
+
+class ChunkCancelled(ChunkStopped):
+    """The batch is cancelled: nobody goes on."""
+
+    code = "chunk_cancelled"
+    retryable = False
 
 
 @dataclass(frozen=True)
@@ -50,8 +69,11 @@ class Lane:
     """Held while an item is tried alone: what else this host's lanes send to the server must wait."""
     ahead_lock: Path | None = None
     """Held by the one of a server's lanes that sends a batch ahead; see `Turn`."""
-    should_stop: Callable[[], str | None] = lambda: None
-    """Looked at between two batches: a reason to stop, or None."""
+    should_stop: Callable[[], ChunkStopped | None] = lambda: None
+    """Looked at between two batches: why to stop, or None."""
+    rates: Rates = field(default_factory=lambda: Rates(""))
+    doubts: bool = False
+    """Whether a chunk whose every item fails is the host's fault rather than theirs; another shall try it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +95,17 @@ class Report:
         )
 
 
-def run_chunk(batch: Batch, stage: Stage, chunk_id: str, lane: Lane, budget_s: float) -> Report:
+def run_chunk(
+    batch: Batch, stage: Stage, chunk_id: str, lane: Lane, out_of_time: Callable[[float], bool]
+) -> Report:
     """Take every item of the chunk through the stage and write its part.
 
-    Returns at once when the part exists. Stops at an item boundary when `budget_s` is spent; its part
-    then lists what is done, and `leftovers` cuts the rest again.
+    Returns at once when the part exists. Stops at an item boundary when `out_of_time` says so of the seconds
+    since it began; its part then lists what is done, and `leftovers` cuts the rest again.
 
     Raises:
         ChunkStopped: the lane was asked to stop; no part is written.
+        HostSuspect: the lane has doubts, and everything fails here.
         ServerGone, ServerTimeout: the server did not come back within the lane's grace.
         StoreUnavailable: the store refuses; what it holds already is kept.
     """
@@ -88,13 +113,13 @@ def run_chunk(batch: Batch, stage: Stage, chunk_id: str, lane: Lane, budget_s: f
     run = _ChunkRun(batch, stage, chunk_id, lane)
     part = batch.part(stage.name, chunk_id)
     if part is None:
-        results = run.results(begun + budget_s)
+        results = run.results(lambda: out_of_time(time.monotonic() - begun))
         if batch.save_part(stage.name, chunk_id, results):
             part = results
         else:  # somebody else was first, and the first writer wins
             part = batch.part(stage.name, chunk_id) or results
     counts = count(part)
-    lane.progress.report(batch.batch_id, stage.name, chunk_id, counts)
+    run.tell(part, "ended")
     return Report(
         len(run.items), counts.done, counts.rejected, counts.failed,
         len(run.items) - len(part), time.monotonic() - begun,
@@ -119,9 +144,11 @@ class _ChunkRun:
         self.request: BatchRequest = batch.request()
         self.items: list[PlannedItem] = batch.plan_chunk(chunk_id)
         self.attempts = Attempts(lane.client, lane.grace_s, lane.alone_lock)
+        self.begun = self.told = time.time()
 
-    def results(self, until: float) -> list[Result]:
-        """One result per item that got an outcome by `until` (monotonic seconds), in plan order."""
+    def results(self, out_of_time: Callable[[], bool]) -> list[Result]:
+        """One result per item that got an outcome in time, in plan order."""
+        self.tell([], "running")
         before = self._previous()
         outcomes: dict[str, Result] = {
             cid: row for cid, row in before.items() if row.status is not Status.COMPLETED
@@ -137,9 +164,10 @@ class _ChunkRun:
             ThreadPoolExecutor(2 * self.stage.batch_size, thread_name_prefix="item") as threads,
         ):
             for group in _groups(todo, self.stage.batch_size):
-                if reason := self.lane.should_stop():
-                    raise ChunkStopped(reason)
-                if time.monotonic() > until:
+                if stop := self.lane.should_stop():
+                    self.tell(list(outcomes.values()), stop.state, str(stop))
+                    raise stop
+                if out_of_time():
                     log.warning("time budget spent: %d of %d items", len(outcomes), len(self.items))
                     break
                 flying.append([
@@ -150,6 +178,18 @@ class _ChunkRun:
             while flying:
                 self._land(flying, outcomes, before)
         return [outcomes[item.custom_id] for item in self.items if item.custom_id in outcomes]
+
+    def tell(self, results: Sequence[Result], state: ChunkState, reason: str = "") -> None:
+        """Say how far this chunk is."""
+        counts = count(results)
+        mine = [row.details.get("stages", {}).get(self.stage.name, {}) for row in results]
+        now = ChunkNow(
+            items=len(self.items), done=counts.done, rejected=counts.rejected, failed=counts.failed,
+            host=self.lane.host, state=state, reason=reason,
+            busy_s=round(sum(told.get("busy_s", 0.0) for told in mine), 3),
+            reused=sum(told.get("attempts") == 0 for told in mine), begun=self.begun, updated=time.time(),
+        )  # fmt: skip
+        self.lane.progress.report(self.batch.batch_id, self.stage.name, self.chunk_id, now)
 
     @property
     def _upstream(self) -> str | None:
@@ -172,7 +212,9 @@ class _ChunkRun:
         Alone, the item that kills its server is known by it, and its neighbours pass.
         """
         again: list[PlannedItem] = []
-        for item, future in flying.popleft():
+        tries = flying.popleft()
+        landed = [item for item, _ in tries]
+        for item, future in tries:
             result = future.result()
             if result is None:
                 again.append(item)
@@ -184,8 +226,30 @@ class _ChunkRun:
             result = self._run_item(item, before.get(item.custom_id), alone=True)
             assert result is not None  # noqa: S101 - alone, an item always gets an outcome or raises
             outcomes[item.custom_id] = result
-        counts = count(list(outcomes.values()))
-        self.lane.progress.report(self.batch.batch_id, self.stage.name, self.chunk_id, counts)
+        self._tell_rate([outcomes[item.custom_id] for item in landed])
+        if self.lane.doubts:
+            self._doubt(
+                [row for row in outcomes.values() if self.stage.name in row.details.get("stages", {})]
+            )
+        if time.time() - self.told > _TELL_EVERY_S:
+            self.told = time.time()
+            self.tell(list(outcomes.values()), "running")
+
+    def _tell_rate(self, results: Sequence[Result]) -> None:
+        """What the model needed for the items that it computed."""
+        told = [row.details.get("stages", {}).get(self.stage.name, {}) for row in results]
+        busy = [entry["busy_s"] for entry in told if entry.get("busy_s")]
+        if busy:
+            self.lane.rates.tell(self.stage.name, self.stage.model, self.lane.host, len(busy), sum(busy))
+
+    def _doubt(self, results: Sequence[Result]) -> None:
+        """Rather doubt the host than every one of its items.
+
+        Raises:
+            HostSuspect: the stage has failed on all of them.
+        """
+        if results and all(row.error is not None and row.error.code == StageFailed.code for row in results):
+            raise HostSuspect(f"all {len(results)} items failed on {self.lane.host}: {results[0].error}")
 
     def _run_item(self, item: PlannedItem, prior: Result | None, alone: bool = False) -> Result | None:
         """The item's outcome; None: its server died while neighbours were in flight too."""
@@ -196,7 +260,7 @@ class _ChunkRun:
         if item.expires_at and item.expires_at < datetime.now(item.expires_at.tzinfo or UTC):
             error = ErrorInfo(code="expired", message=f"expires_at {item.expires_at.isoformat()} has passed")
             return row.model_copy(update={"status": Status.TIMED_OUT, "error": error})
-        tries = 0
+        tries, busy_s = 0, 0.0
         begun = time.monotonic()
         try:
             request = self._request(item, prior)
@@ -207,17 +271,23 @@ class _ChunkRun:
                 if outcome is None:
                     return None
                 tries, output = outcome
+                busy_s = output.seconds
                 artifact = Artifact.create(self.batch.store, key, output)
         except ItemError as error:
             tries = getattr(error, "tries", tries)
             info = ErrorInfo(code=error.code, message=str(error))
             return self._told(row, tries, begun, {"status": Status.FAILED, "error": info})
-        return self._told(row, tries, begun, artifact.fields())
+        return self._told(row, tries, begun, artifact.fields(), busy_s)
 
-    def _told(self, row: Result, tries: int, begun: float, fields: dict[str, object]) -> Result:
+    def _told(
+        self, row: Result, tries: int, begun: float, fields: dict[str, object], busy_s: float = 0.0
+    ) -> Result:
         """`row` with what this stage adds: outcome, tries, seconds, and who did it."""
         seconds = round(time.monotonic() - begun, 4)
-        mine = {"host": self.lane.host, "model": self.stage.model, "seconds": seconds, "attempts": tries}
+        mine = {
+            "host": self.lane.host, "model": self.stage.model, "seconds": seconds, "attempts": tries,
+            "busy_s": round(busy_s, 4),
+        }  # fmt: skip
         stages = {**row.details.get("stages", {}), self.stage.name: mine}
         details = {**row.details, **fields.pop("details", {}), "stages": stages}  # type: ignore[dict-item]
         made = {"host": self.lane.host, "model": self.stage.model} if self.stage.gives == "image" else {}

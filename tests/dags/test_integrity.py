@@ -23,9 +23,12 @@ GROUPS = {
 }
 LAST = {"a.generate", "a_c.inspect", "b_c.inspect"}
 FIRST = {"a.generate", "a_c.generate", "b_c.enhance"}
-RESPIN = {
+CHILDREN = {
     "respin.leftovers": {"respin.start", "respin.wait"},
     "respin.start": {"respin.wait"},
+    "run_shards.list_shards": {"run_shards.start", "run_shards.wait"},
+    "run_shards.start": {"run_shards.wait"},
+    "run_shards.wait": {"collect"},
 }
 
 
@@ -38,10 +41,10 @@ def expected(first_task, after_collect, tail):
     groups = {task: downstream | after_group.get(task, set()) for task, downstream in GROUPS.items()}
     return {
         first_task: {"choose_flow", *GROUPS},
-        "choose_flow": {*FIRST, "collect"},
+        "choose_flow": {*FIRST, "run_shards.list_shards", "collect"},
         **groups,
         "collect": after_collect,
-        **RESPIN,
+        **CHILDREN,
         **tail,
     }
 
@@ -56,7 +59,8 @@ def test_image_flow_has_exactly_these_edges(dags):
 
 
 def test_shard_flow_has_exactly_these_edges(dags):
-    assert edges(dags["shard_flow"]) == expected("take_round", {"respin.leftovers"}, {"respin.wait": set()})
+    tail = {"wait_for_turn": {"take_chunks"}, "respin.wait": set()}
+    assert edges(dags["shard_flow"]) == expected("take_chunks", {"respin.leftovers"}, tail)
 
 
 @pytest.mark.parametrize("dag_id", ["image_flow", "shard_flow"])

@@ -12,7 +12,7 @@ import pytest
 from darkroom.artifacts import ArtifactKey
 from darkroom.batches import Batch, Index
 from darkroom.chunk import ChunkStopped, Lane, run_chunk
-from darkroom.errors import NotPlanned, ServerGone, StageFailed
+from darkroom.errors import HostSuspect, NotPlanned, ServerGone, StageFailed
 from darkroom.flows import STAGES
 from darkroom.progress import Progress
 from darkroom.records import BatchRequest, PlannedItem, Status, Verdict
@@ -135,12 +135,16 @@ def batch_of(tmp_path, prompts, flow="A_C", **fields):
     return batch
 
 
+def in_time(_elapsed_s):
+    return False
+
+
 def outcomes(batch, stage=GENERATE):
     return {row.custom_id: row for row in batch.part(stage.name, "00000")}
 
 
 def generate(batch, lane, budget_s=60):
-    return run_chunk(batch, GENERATE, "00000", lane, budget_s)
+    return run_chunk(batch, GENERATE, "00000", lane, lambda elapsed_s: elapsed_s > budget_s)
 
 
 def test_every_item_gets_a_row_in_plan_order_with_its_picture(tmp_path, lane):
@@ -166,6 +170,20 @@ def test_an_item_is_tried_three_times_then_set_aside_and_its_neighbours_pass(tmp
     assert rows["good"].status is Status.COMPLETED
     assert server.asked == {"bad": 3, "shaky": 3, "good": 1}
     assert (report.completed, report.failed) == (2, 1)
+
+
+def test_a_host_on_which_every_item_fails_is_doubted_before_its_items_are(tmp_path, lane, server):
+    batch = batch_of(tmp_path, {"a": "fail 3", "b": "fail 3"})
+    with pytest.raises(HostSuspect, match="all 2 items failed on here"):
+        generate(batch, replace(lane, doubts=True))
+    assert batch.part("generate", "00000") is None
+    assert generate(batch, replace(lane, doubts=True)).completed == 2  # elsewhere, say
+
+
+def test_one_good_item_clears_the_host_and_the_bad_one_is_set_aside(tmp_path, lane):
+    batch = batch_of(tmp_path, {"bad": "fail always", "good": "fine"})
+    report = generate(batch, replace(lane, doubts=True))
+    assert (report.completed, report.failed) == (1, 1)
 
 
 def test_an_answer_without_a_picture_is_an_error_of_its_item(tmp_path, lane):
@@ -234,10 +252,9 @@ def test_an_image_that_exists_is_not_computed_again_by_another_batch(tmp_path, l
 
 def test_asked_to_stop_it_stops_between_two_batches_and_writes_no_part(tmp_path, lane, server):
     batch = batch_of(tmp_path, {f"i{n}": "fine" for n in range(3 * GENERATE.batch_size)})
-    asked = iter([None, "draining"])
-    stopping = Lane(
-        lane.client, lane.host, lane.progress, (), 1, should_stop=lambda: next(asked, "draining")
-    )  # fmt: skip
+    draining = ChunkStopped("draining")
+    asked = iter([None, draining])
+    stopping = replace(lane, should_stop=lambda: next(asked, draining))
     with pytest.raises(ChunkStopped, match="draining"):
         generate(batch, stopping)
     assert batch.part("generate", "00000") is None
@@ -264,7 +281,7 @@ def test_inspect_takes_what_generate_made_and_carries_its_failures_through(tmp_p
     batch = batch_of(tmp_path, {"bad": "fail always", "ugly": "ugly", "good": "fine"})
     generate(batch, lane)
     server.asked.clear()
-    report = run_chunk(batch, INSPECT, "00000", lane, 60)
+    report = run_chunk(batch, INSPECT, "00000", lane, in_time)
     rows = outcomes(batch, INSPECT)
     assert {name: row.status for name, row in rows.items()} == {
         "bad": Status.FAILED,
@@ -282,13 +299,13 @@ def test_inspect_takes_what_generate_made_and_carries_its_failures_through(tmp_p
 def test_inspect_leaves_out_what_generate_left_over(tmp_path, lane):
     batch = batch_of(tmp_path, {"a": "fine"})
     generate(batch, lane, budget_s=-1)
-    assert run_chunk(batch, INSPECT, "00000", lane, 60).undone == 1
+    assert run_chunk(batch, INSPECT, "00000", lane, in_time).undone == 1
 
 
 def test_a_stage_whose_predecessor_has_no_part_says_so(tmp_path, lane):
     batch = batch_of(tmp_path, {"a": "fine"})
     with pytest.raises(NotPlanned, match="no part of stage generate"):
-        run_chunk(batch, INSPECT, "00000", lane, 60)
+        run_chunk(batch, INSPECT, "00000", lane, in_time)
 
 
 def test_the_key_changes_with_everything_that_shapes_the_picture_and_with_nothing_else():
@@ -318,7 +335,7 @@ def test_while_an_item_is_tried_alone_the_other_lane_of_the_server_waits(tmp_pat
 
     def run(chunk_id):
         with StageClient(server.url, deadline_s=5) as client:
-            run_chunk(batch, GENERATE, chunk_id, Lane(client, "here", Progress(""), (), 5, lock), 60)
+            run_chunk(batch, GENERATE, chunk_id, Lane(client, "here", Progress(""), (), 5, lock), in_time)
 
     lanes = [threading.Thread(target=run, args=(chunk_id,)) for chunk_id in ("00000", "00001")]
     for lane in lanes:
@@ -343,9 +360,10 @@ def test_a_lane_ahead_finishes_its_chunk_and_finds_the_item_that_kills_its_serve
 
 def test_asked_to_stop_a_lane_that_is_ahead_keeps_what_was_in_flight(tmp_path, lane, server):
     batch = batch_of(tmp_path, {f"i{n}": "fine" for n in range(4 * GENERATE.batch_size)})
-    asked = iter([None, None, "draining"])
+    draining = ChunkStopped("draining")
+    asked = iter([None, None, draining])
     lock = tmp_path / "ahead.lock"
-    stopping = replace(lane, ahead_lock=lock, should_stop=lambda: next(asked, "draining"))
+    stopping = replace(lane, ahead_lock=lock, should_stop=lambda: next(asked, draining))
     with pytest.raises(ChunkStopped, match="draining"):
         generate(batch, stopping)
     assert len(server.asked) == 2 * GENERATE.batch_size

@@ -123,6 +123,18 @@ def start_params() -> dict[str, Param]:
             enum=["bulk", "normal", "interactive"],
             description="Whose chunks go first when lanes are scarce.",
         ),
+        "retry": Param(
+            False,
+            type="boolean",
+            title="Retry what failed",
+            description="Of a batch that has run: what failed goes round again, too.",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Start even if the plant is full",
+            description="Plan although more hours of work wait than `max_backlog_hours` allows.",
+        ),
     }
 
 
@@ -131,7 +143,23 @@ def shard_params() -> dict[str, Param]:
     return {
         "batch_id": Param(None, type="string", title="Batch", description="A batch that is planned."),
         "round": Param(
-            None, type="integer", minimum=1, title="Round", description="Which round of it to run."
+            None, type="integer", minimum=0, title="Round", description="Which round of it to run."
+        ),
+        "shard": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            title="Shard",
+            description="Which shard of the round; empty: all of it.",
+        ),
+        "after": Param(
+            None,
+            type=["null", "object"],
+            title="After",
+            description="Which shard goes first.",
+        ),
+        "depth": Param(
+            0, type="integer", minimum=0, title="Depth", description="How many rounds this run stems from."
         ),
         "priority": start_params()["priority"],
     }

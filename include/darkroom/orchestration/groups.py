@@ -7,7 +7,7 @@ from airflow.sdk import task_group
 from airflow.sdk.definitions.xcom_arg import XComArg
 
 from darkroom.flows import STAGES, Flow
-from darkroom.orchestration import tasks
+from darkroom.orchestration.stage_task import RunStage
 
 
 def run_flow(flow: Flow, chunk_ids: XComArg) -> Any:
@@ -22,13 +22,15 @@ def run_flow(flow: Flow, chunk_ids: XComArg) -> Any:
         previous = None
         for depth, name in enumerate(flow.stages, start=1):
             stage = STAGES[name]
-            ran = tasks.run_stage.override(
+            ran = RunStage(
                 task_id=stage.name,
+                stage_name=stage.name,
+                chunk_id=chunk_id,
                 execution_timeout=timedelta(seconds=stage.chunk_timeout_s),
                 map_index_template="{{ chunk_name }}",
                 weight_rule="absolute",
                 priority_weight=depth,  # what is further along goes first: fewer chunks half done
-            )(stage.name, chunk_id)
+            )
             if previous is not None:
                 previous >> ran
             previous = ran

@@ -1,115 +1,182 @@
-"""The tasks of the DAGs: each one a decorator and a call into the package."""
+"""The light tasks of the DAGs: each one a decorator and a call into the package."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
 
-from darkroom.flows import FLOWS, STAGES
+from darkroom.flows import FLOWS
 from darkroom.records import batch_id_for
 
 if TYPE_CHECKING:
-    from darkroom.batches import Batch
+    from darkroom.batches import Batch, Index
+    from darkroom.records import PlannedItem
 
-STOPPED_RETRY_S = 15
-"""How soon a chunk that was asked to stop is offered again."""
+STORE_RETRY_S = 30
+"""How soon a task looks again whether the store answers."""
+ROUNDS_FOR_UNDONE = 2
+"""What is undone is cut again so often in a run and its children, so that a hopeless item ends."""
 
 
-def _batch() -> "Batch":
+@contextmanager
+def store_patience() -> Iterator[None]:
+    """Put the task back, without spending a try, when the store refuses: a full disk is no failure."""
+    from darkroom.errors import StoreUnavailable
+
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=STORE_RETRY_S)) from error
+
+
+def batch_of(context: Any) -> "Batch":
+    """The batch that a run works on."""
     from darkroom.batches import Batch
     from darkroom.settings import settings
     from darkroom.storage import open_store
 
-    context = get_current_context()
     batch_id = batch_id_for(context["params"].get("batch_id"), str(context["run_id"]))
     return Batch(open_store(settings().store_url), batch_id)
 
 
-def _round() -> int:
-    """0 in `image_flow`; in `shard_flow` the round that it was started for."""
-    return int(get_current_context()["params"].get("round", 0))
+def _batch() -> "Batch":
+    return batch_of(get_current_context())
+
+
+def _param(name: str, default: Any = None) -> Any:
+    return get_current_context()["params"].get(name, default)
+
+
+def _planned(batch: "Batch") -> "Index":
+    """The round that this run is for: the first in `image_flow`."""
+    return batch.planned(int(_param("round", 0)))
 
 
 @task
 def plan() -> list[str]:
-    """Read the source, fix the plan, return its chunk ids."""
+    """Read the source, fix the plan; the chunks that this run takes itself: none of a batch of shards."""
     from darkroom.intake import plan_batch
+    from darkroom.runs import chunks_here
     from darkroom.settings import settings
 
-    params = dict(get_current_context()["params"])
-    return plan_batch(_batch(), params, settings()).chunk_ids
+    batch, here = _batch(), settings()
+    with store_patience():
+        if batch.index() is None and not _param("force"):
+            _refuse_when_full()
+        index = plan_batch(batch, dict(get_current_context()["params"]), here)
+        return chunks_here(batch, index)
+
+
+def _refuse_when_full() -> None:
+    from darkroom.backlog import backlog, refuse_when_full
+    from darkroom.fleet import Fleet
+    from darkroom.progress import Progress
+    from darkroom.rates import Rates
+    from darkroom.settings import settings
+
+    url = settings().redis_url.get_secret_value()
+    refuse_when_full(backlog(Progress(url), Rates(url), Fleet(url)), settings().max_backlog_hours)
 
 
 @task
-def take_round() -> list[str]:
-    """The chunk ids of a round that another run has planned."""
-    return _batch().planned(_round()).chunk_ids
+def take_chunks() -> list[str]:
+    """The chunks of a round, or of a shard of it, that another run has planned."""
+    from darkroom.runs import chunks_here
+
+    batch = _batch()
+    with store_patience():
+        return chunks_here(batch, _planned(batch), _param("shard"))
 
 
 @task.branch
 def choose_flow() -> str:
-    """Lead the chunks to their flow, and an empty batch straight to `collect`."""
+    """Lead few chunks to their flow, many to runs of their own, and none straight to `collect`."""
+    from darkroom.runs import chunks_here, shards_left
+
     batch = _batch()
-    if not batch.planned(_round()).chunk_ids:
-        return "collect"
-    flow = FLOWS[batch.request().flow]
-    return f"{flow.group_id}.{flow.stages[0]}"
+    with store_patience():
+        index = _planned(batch)
+        if chunks_here(batch, index, _param("shard")):
+            flow = FLOWS[index.flow]
+            return f"{flow.group_id}.{flow.stages[0]}"
+        return (
+            "run_shards.list_shards" if _param("shard") is None and shards_left(batch, index) else "collect"
+        )
 
 
 @task
-def run_stage(stage_name: str, chunk_id: str) -> str:
-    """Take one chunk through one stage on this worker's model server."""
-    from darkroom.chunk import ChunkStopped, run_chunk
-    from darkroom.orchestration.lane import open_lane, why_not_ready
-    from darkroom.planning import time_budget_s
+def list_shards() -> list[dict[str, Any]]:
+    """The runs of `shard_flow` that a large round needs, each after the one before."""
+    from darkroom.runs import child_run_id, shards_left
 
-    batch, stage = _batch(), STAGES[stage_name]
-    items = batch.plan_chunk(chunk_id)
-    names = [item.custom_id for item in (items[0], items[-1])]
-    get_current_context()["chunk_name"] = " … ".join(dict.fromkeys(names))
-    with open_lane(stage) as lane:
-        try:
-            if reason := why_not_ready():
-                raise ChunkStopped(reason)
-            budget_s = time_budget_s(
-                len(items), stage.seconds_per_item, stage.lanes_per_server, stage.chunk_timeout_s
-            )
-            report = run_chunk(batch, stage, chunk_id, lane, budget_s)
-        except ChunkStopped as stopped:  # spends no try; goes on from the images that exist
-            again = datetime.now(UTC) + timedelta(seconds=STOPPED_RETRY_S)
-            raise AirflowRescheduleException(again) from stopped
-    return f"{batch.batch_id} chunk {chunk_id}, {stage.name} on {lane.host}: {report}"
+    batch, run_id = _batch(), str(get_current_context()["run_id"])
+    with store_patience():
+        index = _planned(batch)
+        left, lanes = shards_left(batch, index), 2 * batch.params().servers
+    flow = FLOWS[index.flow]
+    runs: list[dict[str, Any]] = []
+    after = None
+    for shard, chunks in left.items():
+        child = child_run_id(batch.batch_id, run_id, f"shard{shard:03d}")
+        runs.append(_child(child, round=index.round, shard=shard, after=after))
+        count = max(1, chunks - lanes)
+        after = {"run_id": child, "task_id": f"{flow.group_id}.{flow.stages[0]}", "count": count}
+    return runs
 
 
 @task.branch(trigger_rule="all_done")
 def collect() -> str | None:
     """Write the manifest's next generation, whatever the chunks came to; then say what is next."""
     from darkroom.manifest import collect as write_manifest
-    from darkroom.manifest import leftovers as left
 
-    first_task = "take_round" if _round() else "plan"
+    first_task = "plan" if _param("round") is None else "take_chunks"
     if get_current_context()["ti"].xcom_pull(task_ids=first_task) is None:
         # An earlier run's manifest of the same batch must not make this one look done.
         raise AirflowFailException(f"this run has no plan; see the log of `{first_task}`")
+    if _param("shard") is not None:  # who started the shards collects
+        return None
     batch = _batch()
-    write_manifest(batch)
-    if left(batch):
-        return "respin.leftovers"
-    return "deliver" if _round() == 0 else None
+    with store_patience():
+        write_manifest(batch)
+        if _left(batch):
+            return "respin.leftovers"
+    return "deliver" if _param("round") is None else None
 
 
 @task
-def leftovers() -> dict[str, Any]:
-    """Cut what C rejected (new seeds) and what is undone into the next round's chunks."""
-    from darkroom.intake import plan_round
+def leftovers() -> list[dict[str, Any]]:
+    """Cut what C rejected (new seeds), what is undone and, asked to, what failed into the next round."""
+    from darkroom.progress import PlanNow, Progress
+    from darkroom.rounds import plan_round
+    from darkroom.runs import child_run_id
+    from darkroom.settings import settings
 
-    batch = _batch()
-    index = plan_round(batch, _round() + 1)
-    run_id = f"{batch.batch_id}__round{index.round}"
-    priority = get_current_context()["params"]["priority"]
-    conf = {"batch_id": batch.batch_id, "round": index.round, "priority": priority}
-    return {"run_id": run_id, "conf": conf}
+    batch, run_id = _batch(), str(get_current_context()["run_id"])
+    with store_patience():
+        index = plan_round(batch, _left(batch), asked_by=run_id)
+    plan_now = PlanNow(index.flow, index.items, chunks=len(index.chunk_ids), round=index.round)
+    Progress(settings().redis_url.get_secret_value()).plan(batch.batch_id, plan_now)
+    child = child_run_id(batch.batch_id, run_id, f"round{index.round}")
+    return [_child(child, round=index.round, depth=_depth() + 1)]
+
+
+def _left(batch: "Batch") -> "list[PlannedItem]":
+    from darkroom.manifest import leftovers as left
+
+    return left(batch, undone=_depth() < ROUNDS_FOR_UNDONE, failed=bool(_param("retry")))
+
+
+def _depth() -> int:
+    return int(_param("depth", 0))
+
+
+def _child(run_id: str, **conf: Any) -> dict[str, Any]:
+    """A run of `shard_flow`, as `TriggerDagRunOperator` takes it."""
+    conf = {"batch_id": _batch().batch_id, "depth": _depth(), "priority": _param("priority"), **conf}
+    return {"trigger_run_id": run_id, "conf": conf}
 
 
 @task(trigger_rule="none_failed_min_one_success")
@@ -119,8 +186,9 @@ def deliver() -> list[str]:
     from darkroom.manifest import collect as write_manifest
 
     batch = _batch()
-    summary = write_manifest(batch)  # once more: the round before may have ended without its `collect`
-    render(batch, summary)
+    with store_patience():
+        summary = write_manifest(batch)  # once more: the round before may have ended without its `collect`
+        render(batch, summary)
     return summary.places()
 
 
@@ -128,9 +196,14 @@ def deliver() -> list[str]:
 def verdict() -> str:
     """Fail the run when too many items failed; everything is written and delivered by now."""
     from darkroom.manifest import collect as write_manifest
+    from darkroom.progress import Progress
+    from darkroom.settings import settings
 
     batch = _batch()
-    summary, allowed = write_manifest(batch), batch.request().max_failed_ratio
+    with store_patience():
+        summary, allowed = write_manifest(batch), batch.request().max_failed_ratio
+    state = "failed" if summary.failed_ratio > allowed else "success"
+    Progress(settings().redis_url.get_secret_value()).end(batch.batch_id, state)
     said = f"batch {batch.batch_id}: {summary}"
     if summary.failed_ratio > allowed:
         raise AirflowFailException(f"{said}. That is more than max_failed_ratio {allowed:.1%} allows.")

@@ -1,0 +1,116 @@
+"""The task that takes one chunk through one stage, on a GPU worker."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowRescheduleException
+
+from darkroom.flows import STAGES, Stage
+from darkroom.orchestration.triggers import Resumed
+
+if TYPE_CHECKING:
+    from darkroom.batches import Batch
+    from darkroom.chunk import ChunkStopped, Lane
+
+STOPPED_RETRY_S = 15
+"""How soon a chunk that was asked to stop is offered again."""
+STORE_RETRY_S = 30
+"""How soon a chunk looks again whether the store takes its pictures."""
+DOUBTED_TRIES = 2
+"""So often a chunk whose every item fails goes to another host, before its items are blamed."""
+
+
+class RunStage(BaseOperator):
+    """Take one chunk through one stage on this worker's model server.
+
+    A chunk that is asked to stop, whose server is not ready or whose store refuses is put back and spends no
+    try; one whose batch is paused waits in the triggerer, without a slot.
+    """
+
+    template_fields = ("chunk_id",)
+
+    def __init__(self, *, stage_name: str, chunk_id: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stage_name, self.chunk_id = stage_name, chunk_id
+
+    def execute(self, context: Any) -> str:
+        """Run the chunk; what came of it, in a line."""
+        from darkroom.chunk import ChunkPaused, ChunkStopped
+        from darkroom.errors import StoreUnavailable
+        from darkroom.fence import is_hosts_fault
+        from darkroom.orchestration.gate import fence_of, this_server
+        from darkroom.orchestration.tasks import batch_of
+
+        batch, stage, server = batch_of(context), STAGES[self.stage_name], this_server()
+        try:
+            told = self._run(batch, stage, context)
+        except ChunkPaused:
+            self.defer(trigger=Resumed(batch.batch_id), method_name="resumed")
+        except ChunkStopped as stopped:  # goes on from the images that exist
+            if not stopped.retryable:
+                raise
+            raise AirflowRescheduleException(_in(STOPPED_RETRY_S)) from stopped
+        except StoreUnavailable as error:
+            self.log.warning("paused, for the store refuses; looking again in %d s: %s", STORE_RETRY_S, error)
+            raise AirflowRescheduleException(_in(STORE_RETRY_S)) from error
+        except Exception as error:
+            if server and is_hosts_fault(error):
+                fence_of(server).strike(str(error))
+            raise
+        if server:
+            fence_of(server).clear()
+        return told
+
+    def resumed(self, context: Any, event: Any) -> str:
+        """The batch is no longer paused."""
+        return self.execute(context)
+
+    def _run(self, batch: "Batch", stage: Stage, context: Any) -> str:
+        from darkroom.budget import Budget, measured_elsewhere
+        from darkroom.chunk import ChunkStopped, run_chunk
+        from darkroom.control import Control
+        from darkroom.orchestration.gate import why_not_ready
+        from darkroom.orchestration.lane import open_lane
+        from darkroom.rates import Rates
+        from darkroom.settings import settings
+
+        items = batch.plan_chunk(self.chunk_id)
+        names = [item.custom_id for item in (items[0], items[-1])]
+        context["chunk_name"] = " … ".join(dict.fromkeys(names))
+        redis_url = settings().redis_url.get_secret_value()
+        with open_lane(stage) as lane:
+            steered = _steered(lane, Control(redis_url), batch.batch_id)
+            if stop := steered():
+                raise stop
+            if reason := why_not_ready():
+                raise ChunkStopped(reason)
+            doubts = context["ti"].try_number <= DOUBTED_TRIES
+            budget = Budget(
+                stage, len(items), batch.params().seconds_per_item,
+                lambda: measured_elsewhere(lane.progress, batch.batch_id, stage.name, lane.host),
+            )  # fmt: skip
+            mine = replace(lane, should_stop=steered, rates=Rates(redis_url), doubts=doubts)
+            report = run_chunk(batch, stage, self.chunk_id, mine, budget.spent)
+            return f"{batch.batch_id} chunk {self.chunk_id}, {stage.name} on {lane.host}: {report}"
+
+
+def _steered(lane: "Lane", control: Any, batch_id: str) -> "Callable[[], ChunkStopped | None]":
+    """The lane's own reasons to stop, and those of whoever steers the batch."""
+    from darkroom.chunk import ChunkCancelled, ChunkPaused
+
+    def look() -> "ChunkStopped | None":
+        state = control.state(batch_id)
+        if state == "paused":
+            return ChunkPaused(f"batch {batch_id} is paused")
+        if state == "cancelled":
+            return ChunkCancelled(f"batch {batch_id} is cancelled")
+        return lane.should_stop()
+
+    return look
+
+
+def _in(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)

@@ -1,0 +1,65 @@
+"""What deferred tasks wait for, in the triggerer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
+
+from darkroom.control import Control
+from darkroom.settings import settings
+
+_POLL_S = 2.0
+_HANDED_OUT = [
+    "queued", "running", "restarting", "success", "failed", "skipped", "upstream_failed", "removed",
+    "up_for_retry", "up_for_reschedule", "deferred",
+]  # fmt: skip
+"""States of a task instance that has been given to a worker at least once, or never will be."""
+
+
+class HandedOut(BaseTrigger):
+    """Fires when `count` instances of a run's mapped task have been handed out, or the run has ended."""
+
+    def __init__(self, dag_id: str, run_id: str, task_id: str, count: int) -> None:
+        super().__init__()
+        self.dag_id, self.run_id, self.task_id, self.count = dag_id, run_id, task_id, count
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """How the triggerer makes it again."""
+        fields = {"dag_id": self.dag_id, "run_id": self.run_id, "task_id": self.task_id, "count": self.count}
+        return f"{type(self).__module__}.{type(self).__qualname__}", fields
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look now and then."""
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        of = {"dag_id": self.dag_id, "run_ids": [self.run_id]}
+        while True:
+            out = await sync_to_async(RuntimeTaskInstance.get_ti_count)(
+                **of, task_ids=[self.task_id], states=_HANDED_OUT
+            )
+            ended = await sync_to_async(RuntimeTaskInstance.get_dr_count)(**of, states=["success", "failed"])
+            if ended or out >= self.count:
+                yield TriggerEvent(out)
+                return
+            await asyncio.sleep(_POLL_S)
+
+
+class Resumed(BaseTrigger):
+    """Fires when a batch is no longer paused."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__()
+        self.batch_id = batch_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """How the triggerer makes it again."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {"batch_id": self.batch_id}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look now and then."""
+        control = Control(settings().redis_url.get_secret_value())
+        while await sync_to_async(control.state)(self.batch_id) == "paused":
+            await asyncio.sleep(_POLL_S)
+        yield TriggerEvent(True)

@@ -1,0 +1,50 @@
+"""Which run takes which chunks of a round: one run takes all where they are few, else each takes a shard."""
+
+import hashlib
+import re
+
+from darkroom.batches import Batch, Index
+from darkroom.flows import FLOWS
+from darkroom.planning import shards
+
+
+def unfinished(batch: Batch, index: Index) -> list[int]:
+    """Positions of the chunks that have no part of the flow's last stage yet."""
+    last = FLOWS[index.flow].stages[-1]
+    parts = set(batch.store.list(f"{batch.root}/parts/{last}"))
+    return [
+        position
+        for position, chunk_id in enumerate(index.chunk_ids)
+        if batch.part_path(last, chunk_id) not in parts
+    ]
+
+
+def chunks_here(batch: Batch, index: Index, shard: int | None = None) -> list[str]:
+    """The unfinished chunks that a run takes itself: those of its shard; without one, all, if few enough."""
+    todo = unfinished(batch, index)
+    most = batch.params().shard_chunks
+    if shard is not None:
+        wanted = set(shards(len(index.chunk_ids), most)[shard])
+        return [index.chunk_ids[position] for position in todo if position in wanted]
+    return [index.chunk_ids[position] for position in todo] if len(todo) <= most else []
+
+
+def shards_left(batch: Batch, index: Index) -> dict[int, int]:
+    """The shards that have unfinished chunks, and how many."""
+    todo = set(unfinished(batch, index))
+    left = {
+        number: len(todo.intersection(run))
+        for number, run in enumerate(shards(len(index.chunk_ids), batch.params().shard_chunks))
+    }
+    return {number: count for number, count in left.items() if count}
+
+
+def child_run_id(batch_id: str, run_id: str, what: str) -> str:
+    """The run id of a child, the same on every try: `b1__shard007`, `b1__round1`, `b1__retry1__round2`.
+
+    All descendants of a batch's runs begin with `{batch_id}__`, which is how they are found.
+    """
+    stem = re.sub(r"__round\d+$", "", run_id)  # rounds nest, their names need not
+    if stem != batch_id and not stem.startswith(f"{batch_id}__"):
+        stem = f"{batch_id}__{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+    return f"{stem}__{what}"
