@@ -12,7 +12,8 @@ from mosec import Server, Worker
 from darkroom.flows import STAGES
 from darkroom.records import Verdict
 from darkroom.serving.messages import encode_answer
-from darkroom.serving.server import MAX_WAIT_MS, TIMEOUT_FACTOR, mosec_settings
+from darkroom.serving.server import MAX_WAIT_MS, mosec_settings
+from darkroom.serving.worker import TIMEOUT_FACTOR
 from darkroom.stages.base import Output
 from darkroom.stages.noop import PNG
 

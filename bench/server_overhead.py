@@ -25,9 +25,10 @@ from rich.progress import Progress
 from bench.report import save
 from bench.servers import serving
 from darkroom.flows import STAGES
-from darkroom.serving.client import PATH, StageClient
+from darkroom.serving.client import StageClient
 from darkroom.serving.messages import decode_answer, encode_request
 from darkroom.serving.server import MALLOC
+from darkroom.serving.wire import PATH
 from darkroom.stages.base import Request
 
 BODIES = {"100 KB": 100_000, "2 MB": 2_000_000}

@@ -43,6 +43,18 @@ class Puppet:
         return Request("canary", prompt="echo")
 
 
+class Diary(Puppet):
+    """Writes down the ids of each batch, before it works on it for half a second."""
+
+    def run(self, batch: list[Request]) -> list[Output | ItemError]:
+        ids = " ".join(request.custom_id for request in batch)
+        if ids != "canary":
+            with Path(os.environ["DIARY"]).open("a") as diary:
+                diary.write(f"{ids}\n")
+            time.sleep(0.5)
+        return super().run(batch)
+
+
 class Unloadable(Puppet):
     def load(self) -> None:
         raise RuntimeError("no such device")

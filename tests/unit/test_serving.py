@@ -292,6 +292,13 @@ def test_its_worker_killed_the_server_ends_with_an_error_and_frees_the_port():
             client.run(Request("a"))
 
 
+def test_a_request_that_kills_its_server_is_told_so_and_waits_for_no_deadline():
+    with running() as server, server.client(deadline_s=60) as client:
+        with pytest.raises(ServerGone, match="disconnected"):
+            client.run(Request("a", prompt="die"))
+        assert server.process.wait(timeout=15) == 1
+
+
 def test_the_server_killed_leaves_no_orphan_that_keeps_the_port():
     with running() as server:
         children = server.children()

@@ -16,10 +16,11 @@ from darkroom.errors import (
     StageFailed,
 )
 from darkroom.serving.messages import CANARY, decode_answer, decode_refusal, encode_request
-from darkroom.serving.wire import MAX_REQUEST_BYTES
+from darkroom.serving.wire import MAX_REQUEST_BYTES, PATH
 from darkroom.stages.base import Output, Request
 
-PATH = "/inference"
+UNIX = "unix://"
+"""How the address of a server's door begins, before the path of its socket."""
 _POLL_S = 0.1
 _ERRORS: dict[int, type[DarkroomError]] = {
     httpx.codes.BAD_REQUEST: InvalidItem,
@@ -36,7 +37,7 @@ class StageClient:
     """One item a request over kept connections; safe to share between threads."""
 
     def __init__(self, url: str, deadline_s: float) -> None:
-        """Connect lazily to the server at `url`, such as `http://127.0.0.1:8101`.
+        """Connect lazily to the server at `url`: `http://127.0.0.1:8101`, or its door at `unix:///path`.
 
         Args:
             url: base URL of the server.
@@ -46,10 +47,12 @@ class StageClient:
         self.deadline_s = deadline_s
         # No limit on connections: a lane's threads bound them, and waiting for one would look like a
         # hanging server. No environment: a proxy must not catch the loopback.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30)
+        socket = url.removeprefix(UNIX) if url.startswith(UNIX) else None
         self._http = httpx.Client(
-            base_url=url,
+            base_url="http://door" if socket else url,
             timeout=deadline_s,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30),
+            transport=httpx.HTTPTransport(uds=socket, limits=limits, trust_env=False),
             trust_env=False,
         )
 

@@ -12,6 +12,8 @@ from darkroom.stages.base import Output, Request
 
 CANARY = wire.pack({"canary": True})
 """Has the server run its stage's own sample: the proof that it works, which an open port is not."""
+WAKE = wire.pack({"wake": True})
+"""Has the server look who is at its door; see `door`."""
 
 
 class _Item(BaseModel):

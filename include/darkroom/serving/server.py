@@ -10,6 +10,7 @@ the model. What to know of it:
 * SIGKILL to the main process: the worker notices within a second and ends the front (`worker.py`).
 * `GET /` says 200 while a worker hangs; only an answered canary says that it works.
 * A batch has one HTTP status: errors of items travel in their frames.
+* Its queue is first in, first out: who can't wait for it goes to the `door`.
 """
 
 import argparse
@@ -22,31 +23,40 @@ from mosec import Server
 
 from darkroom.flows import STAGES, Stage
 from darkroom.serving.wire import MAX_REQUEST_BYTES
-from darkroom.serving.worker import IMPLEMENTATION_ENV, STAGE_ENV, StageWorker, end_with
+from darkroom.serving.worker import (
+    IMPLEMENTATION_ENV,
+    PORT_ENV,
+    QUEUED_BATCHES,
+    STAGE_ENV,
+    TIMEOUT_FACTOR,
+    StageWorker,
+    end_with,
+)
 from darkroom.settings import settings
 
 ADDRESS = "127.0.0.1"
 """There is no authentication, so no other machine may reach it."""
 MAX_WAIT_MS = 10
 """How long a lone request waits for company."""
-QUEUED_BATCHES = 4
-"""Beyond so many batches a request is told to wait (429): two lanes keep three in flight, see `Turn`."""
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(MAX_REQUEST_BYTES)}
 """Pictures come and go by the megabyte: glibc keeps their memory for the next ones, as fresh memory from the
 kernel costs more than all else that is done with them here (docs/benchmarks.md). 32 MiB is its maximum."""
-TIMEOUT_FACTOR = 2
-"""Over the stage's deadline, so that the client gives up first and can tell hung from slow."""
 
 
 class _Server(Server):  # type: ignore[misc]
-    """Remembers whether it was asked to stop."""
+    """Remembers whether it was asked to stop; if not, ends at once."""
 
     asked_to_stop = False
 
     def _terminate(self, signum: int, framestack: Any) -> None:
         # Mosec calls this with a frame for a signal and with a text when a process of its own has died.
-        self.asked_to_stop |= not isinstance(framestack, str)
+        died = isinstance(framestack, str)
+        self.asked_to_stop |= not died
         super()._terminate(signum, framestack)
+        front = self._rs_runtime_manager.process
+        if died and front is not None:
+            # Nobody will answer what is in flight: its clients shall hear now, and not at their deadlines.
+            front.kill()
 
 
 def mosec_settings(stage: Stage, port: int) -> list[str]:
@@ -78,7 +88,7 @@ def serve(stage: Stage, port: int, implementation: str) -> int:
         max_batch_size=stage.batch_size,
         max_wait_time=MAX_WAIT_MS,
         timeout=stage.deadline_s * TIMEOUT_FACTOR,
-        env=[{STAGE_ENV: stage.name, IMPLEMENTATION_ENV: implementation}],
+        env=[{STAGE_ENV: stage.name, IMPLEMENTATION_ENV: implementation, PORT_ENV: str(port)}],
     )
     server.run()
     return 0 if server.asked_to_stop else 1

@@ -5,7 +5,8 @@ Request: header `{"item": {custom_id, prompt, seed, width, height, ...}, "option
 input picture (empty for a prompt). Response: header
 `{"details": {...}, "verdict": {...} | null, "error": {"code", "message"} | null}`,
 payload the output PNG (empty for a verdict or an error).
-A request whose header is `{"canary": true}` has the server run its stage's own `sample()`.
+A request whose header is `{"canary": true}` has the server run its stage's own `sample()`;
+one whose header is `{"wake": true}` asks for nothing.
 """
 
 import struct
@@ -13,6 +14,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+PATH = "/inference"
+"""Where a server takes frames, by HTTP POST."""
 _LENGTH = struct.Struct("<I")
 MAX_HEADER_BYTES = 1 << 20
 MAX_REQUEST_BYTES = 64 << 20

@@ -20,14 +20,19 @@ from mosec.errors import MosecTimeoutError
 from darkroom.errors import BadRequest, InvalidImage, InvalidItem, ItemError, StageFailed
 from darkroom.flows import STAGES, Stage
 from darkroom.loading import load_class
-from darkroom.serving.messages import decode_request, encode_answer, encode_refusal
+from darkroom.serving.door import DOOR_ENV, Door
+from darkroom.serving.messages import WAKE, decode_request, encode_answer, encode_refusal
 from darkroom.serving.status import LoadReport
 from darkroom.settings import settings
 from darkroom.stages.base import Output, Request, StageModel
 
-STAGE_ENV, IMPLEMENTATION_ENV = "DARKROOM_STAGE", "DARKROOM_IMPLEMENTATION"
+STAGE_ENV, IMPLEMENTATION_ENV, PORT_ENV = "DARKROOM_STAGE", "DARKROOM_IMPLEMENTATION", "DARKROOM_PORT"
 REPORT_ENV = "DARKROOM_REPORT"
 """Where to tell the supervisor what came of loading; without it an error ends the worker loudly."""
+QUEUED_BATCHES = 4
+"""Beyond so many batches a request is told to wait (429): two lanes keep three in flight, see `Turn`."""
+TIMEOUT_FACTOR = 2
+"""Over the stage's deadline, so that the client gives up first and can tell hung from slow."""
 _PARENT_CHECK_S = 0.5
 
 log = logging.getLogger(__name__)
@@ -45,7 +50,8 @@ class StageWorker(Worker):  # type: ignore[misc]
         report = os.environ.get(REPORT_ENV)
         try:
             # Mosec asks a worker nothing before this returns: an answered request means warm.
-            loaded = self._load(STAGES[os.environ[STAGE_ENV]])
+            stage = STAGES[os.environ[STAGE_ENV]]
+            loaded = self._load(stage)
         # User code may raise anything; the supervisor says it once, however often it tries again.
         except Exception as error:
             if not report:
@@ -55,7 +61,8 @@ class StageWorker(Worker):  # type: ignore[misc]
             sys.exit(1)
         if report:
             loaded.write(Path(report))
-        self._trace = _open_trace(os.environ[STAGE_ENV])
+        self._trace = _open_trace(stage.name)
+        self._door = _open_door(stage)
 
     def _load(self, stage: Stage) -> LoadReport:
         started = time.monotonic()
@@ -68,8 +75,13 @@ class StageWorker(Worker):  # type: ignore[misc]
         log.info("%s is warm after %.1f s", self._implementation, seconds)
         return LoadReport(seconds=seconds, device=str(getattr(self._model, "device", "cpu")))
 
-    def deserialize(self, data: bytes | bytearray) -> Request | InvalidItem:
-        """The request, or what is wrong with it: raising here would fail the whole batch."""
+    def deserialize(self, data: bytes | bytearray) -> Request | InvalidItem | Output:
+        """The request, or what is wrong with it: raising here would fail the whole batch.
+
+        A wake needs no work: its answer is given here.
+        """
+        if data == WAKE:
+            return Output()
         try:
             return decode_request(data) or self._model.sample()
         except InvalidItem as error:
@@ -78,22 +90,31 @@ class StageWorker(Worker):  # type: ignore[misc]
             return InvalidItem(f"frame: {error}")
 
     def forward(self, data: Any) -> Any:
-        """Answers in the order of the batch; unreadable requests are answered without the model.
+        """Answers in the order of the batch, after those who are at the door.
 
         Raises:
             ValidationError: nothing in the batch can be done. Mosec knows one status for a batch, so only
                 then can it be a 422; beside good requests the error travels in the frame.
         """
-        batch = cast("list[Request | InvalidItem]", data if isinstance(data, list) else [data])
-        requests = [entry for entry in batch if isinstance(entry, Request)]
-        answers = iter(self._run(requests) if requests else [])
-        result = [next(answers) if isinstance(entry, Request) else entry for entry in batch]
+        if self._door:
+            self._door.let_in(self._from_the_door, self.max_batch_size)
+        batch = cast("list[Request | InvalidItem | Output]", data if isinstance(data, list) else [data])
+        result = self._answers(batch)
         _refuse(batch, result)
         return result if isinstance(data, list) else result[0]
 
     def serialize(self, data: Output | ItemError) -> bytes:
         """The frame of one answer."""
         return encode_answer(data)
+
+    def _from_the_door(self, frames: list[bytes]) -> list[bytes]:
+        return [self.serialize(answer) for answer in self._answers([self.deserialize(f) for f in frames])]
+
+    def _answers(self, batch: list[Request | InvalidItem | Output]) -> list[Output | ItemError]:
+        """Each entry's answer; those that are no requests are answered already."""
+        requests = [entry for entry in batch if isinstance(entry, Request)]
+        answers = iter(self._run(requests) if requests else [])
+        return [next(answers) if isinstance(entry, Request) else entry for entry in batch]
 
     def _run(self, requests: list[Request]) -> list[Output | ItemError]:
         """The stage's answers; where it raises on a batch, each item is tried alone."""
@@ -148,12 +169,20 @@ def load_stage(stage: Stage, implementation: str) -> StageModel:
         raise BadRequest(f"stages.{stage.name}.config ({', '.join(config)}): {error}") from error
 
 
-def _refuse(batch: list[Request | InvalidItem], result: list[Output | ItemError]) -> None:
+def _refuse(batch: list[Request | InvalidItem | Output], result: list[Output | ItemError]) -> None:
     ids = [entry.custom_id if isinstance(entry, Request) else "" for entry in batch]
     bad = [answer for answer in result if isinstance(answer, InvalidItem | InvalidImage)]
     # Two batches may use the same name for an item; then only the frames tell whose error it is.
     if len(bad) == len(result) and len(set(ids)) == len(ids):
         raise ValidationError(encode_refusal(list(zip(ids, bad, strict=True))))
+
+
+def _open_door(stage: Stage) -> Door | None:
+    path, port = os.environ.get(DOOR_ENV), os.environ.get(PORT_ENV)
+    if not path or not port:
+        return None
+    most, deadline_s = stage.batch_size * QUEUED_BATCHES, stage.deadline_s * TIMEOUT_FACTOR
+    return Door(Path(path), int(port), most, deadline_s)
 
 
 def _open_trace(stage: str) -> Any:
