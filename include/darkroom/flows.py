@@ -46,7 +46,7 @@ class Stage:
     """A request that takes longer, the batches before it included, means that the server hangs."""
     load_s: Annotated[float, Field(gt=0)] = 600
     """Loading the weights and a first sample take no longer, or the server hangs."""
-    chunk_timeout_s: Annotated[int, Field(ge=1)] = 3600
+    chunk_timeout_s: Annotated[int, Field(ge=1)] = 7200
     """Airflow's `execution_timeout` of one chunk."""
     options: _ClassName | None = None
     """Where its options model is: `module:Class`. Imported wherever DAGs are parsed, so it must be light."""
@@ -117,7 +117,7 @@ SHIPPED_STAGES: dict[str, Stage] = {
             options="darkroom.stages.options:GenerateOptions",
             model="shapes-flow-64@f289156f", takes="prompt", gives="image", memory_mb=600,
             servers=1, lanes_per_server=2, batch_size=8,
-            seconds_per_item=0.15, deadline_s=120, chunk_timeout_s=3600,
+            seconds_per_item=0.15, deadline_s=120,
         ),
         Stage(
             name="enhance", summary="B: decode safely, clean up, enlarge four times",
@@ -125,7 +125,7 @@ SHIPPED_STAGES: dict[str, Stage] = {
             options="darkroom.stages.options:EnhanceOptions",
             model="realesr-animevideov3-x4@39b8b815", takes="image", gives="image", memory_mb=3000,
             servers=1, lanes_per_server=2, batch_size=2,
-            seconds_per_item=2.0, deadline_s=300, chunk_timeout_s=3600,
+            seconds_per_item=2.0, deadline_s=300,
         ),
         Stage(
             name="inspect", summary="C: is it acceptable, and what is on it",
@@ -133,7 +133,7 @@ SHIPPED_STAGES: dict[str, Stage] = {
             options="darkroom.stages.options:InspectOptions",
             model="open-nsfw@2016+metrics@1", takes="image", gives="verdict", memory_mb=1500,
             servers=2, lanes_per_server=1, batch_size=4,
-            seconds_per_item=0.1, deadline_s=120, chunk_timeout_s=3600,
+            seconds_per_item=0.1, deadline_s=120,
         ),
     )
 }  # fmt: skip
@@ -151,6 +151,8 @@ DEFAULT_FLOW = "A_C"
 """What runs when nobody says otherwise."""
 DEFAULT_QUEUE = "default"
 """The queue of light work: plan, collect, deliver."""
+LIGHT_POOL = "light"
+"""The pool of light work but that of interactive runs: one slot of its worker stays free for those."""
 
 
 def merge_stages(shipped: Mapping[str, Stage], rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Stage]:

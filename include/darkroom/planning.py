@@ -12,11 +12,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from darkroom.flows import FLOWS, STAGES
+from darkroom.flows import FLOWS, STAGES, Stage
 from darkroom.records import SCHEMA_VERSION, Record
 
 MAX_CHUNKS = 65_536
 """Chunks in one batch; above that they grow."""
+K = 12
+"""How many chunks each server would get, were all as large as the next: docs/adr/0007 says why so many."""
+K_ALONE = 4
+"""The same where there is one server: nobody is slower than it."""
 SLOWEST = 5
 """A server may be this many times slower than the average one and still end every chunk that it takes."""
 START_S = 120
@@ -35,7 +39,7 @@ class Params(Record):
     """On one server, of the flow's slowest stage."""
     servers: Annotated[int, Field(ge=1)]
     """Of the stage that limits the flow."""
-    k: Annotated[int, Field(ge=1)] = 4
+    k: Annotated[int, Field(ge=1)] = K
     """Chunks that each server would get if all were of the size of the next."""
     min_items: Annotated[int, Field(ge=1)]
     cap_items: Annotated[int, Field(ge=1)]
@@ -53,7 +57,7 @@ def decide_params(
     min_chunk_s: float,
     max_chunk_s: float,
     shard_chunks: int = 256,
-    k: int = 4,
+    k: int | None = None,
     seconds_per_item: Mapping[str, float] | None = None,
     servers: Mapping[str, int] | None = None,
 ) -> Params:
@@ -65,7 +69,7 @@ def decide_params(
         min_chunk_s: a chunk shorter than this costs more to schedule than to run.
         max_chunk_s: a chunk longer than this is lost too expensively with its host.
         shard_chunks: see `Params.shard_chunks`.
-        k: see `Params.k`.
+        k: see `Params.k`; by default enough for servers that are unequal, if there are several.
         seconds_per_item: measured rates per stage, over those of the table.
         servers: live servers per stage, over those of the table.
     """
@@ -73,15 +77,18 @@ def decide_params(
     rates = {stage.name: (seconds_per_item or {}).get(stage.name, stage.seconds_per_item) for stage in stages}
     live = {stage.name: max(1, (servers or {}).get(stage.name, stage.servers)) for stage in stages}
     limiting = max(stages, key=lambda stage: rates[stage.name] / live[stage.name])
-    # A chunk keeps its size through the flow, so its slowest stage decides how long it may get.
+    # A chunk keeps its size through the flow, so its slowest stage decides how long it may get, and no server
+    # of any stage may be cut off by the time budget only because it is slow.
     slowest_s = max(rates.values())
-    cap_items = max(1, math.floor(max_chunk_s / slowest_s))
+    cap_items = max(1, math.floor(min(
+        max_chunk_s / slowest_s, *(_most_items(stage, rates[stage.name]) for stage in stages)
+    )))  # fmt: skip
     return Params(
         fingerprint=fingerprint,
         flow=flow,
         seconds_per_item=slowest_s,
         servers=live[limiting.name],
-        k=k,
+        k=k or (K if live[limiting.name] > 1 else K_ALONE),
         min_items=min(cap_items, max(1, math.ceil(min_chunk_s / slowest_s))),
         cap_items=cap_items,
         shard_chunks=shard_chunks,
@@ -92,7 +99,7 @@ def decide_params(
 def chunk_sizes(
     n_items: int,
     servers: int,
-    k: int = 4,
+    k: int = K,
     min_items: int = 1,
     cap_items: int = 1_000_000,
     max_chunks: int = MAX_CHUNKS,
@@ -152,6 +159,12 @@ def seed_for(batch_id: str, custom_id: str, respin: int = 0) -> int:
     # Neither id can hold a NUL, so no two triples give the same text.
     text = f"{batch_id}\0{custom_id}\0{respin}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def _most_items(stage: Stage, seconds_per_item: float) -> float:
+    """Of a chunk that a server `SLOWEST` times slower than the average ends before Airflow's timeout."""
+    longest_s = _BEFORE_TIMEOUT * stage.chunk_timeout_s - START_S
+    return longest_s / (SLOWEST * stage.lanes_per_server * seconds_per_item)
 
 
 def average_seconds_per_item(rates: Mapping[str, float]) -> float:

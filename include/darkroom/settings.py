@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     """Who changes the pools."""
     api_password: SecretStr = SecretStr("")
     """The password of that user."""
+    light_slots: int = Field(default=3, ge=1)
+    """Tasks without a model that run at once, those of interactive runs apart: the size of the pool `light`
+    when it is made, one less than the worker for them has slots."""
     device_memory_mb: int = Field(default=0, ge=0)
     """How much of a device's memory servers may take together; default: all of it."""
     server_urls: dict[str, str] = {}
@@ -82,10 +85,11 @@ class Settings(BaseSettings):
     """How often a supervisor has its server run its stage's sample."""
     trace: str = ""
     """A folder for `[begin, end, items]` of every batch that a model server runs; empty: none."""
-    min_chunk_s: float = 10.0
-    """A chunk shorter than this costs more to schedule than to run."""
+    min_chunk_s: float = 2.5
+    """A chunk that an average server ends sooner than this costs more to schedule than to run."""
     max_chunk_s: float = 900.0
-    """A chunk longer than this is lost too expensively with its host."""
+    """A chunk that takes an average server longer than this is lost too expensively with its host; less where
+    `chunk_timeout_s` of a stage asks for it: a machine five times slower than the average ends in time."""
     shard_chunks: int = Field(default=256, ge=1)
     """Chunks in one run; a batch of more becomes several runs. Many slow the scheduler and the grid view."""
     max_backlog_hours: float = Field(default=240.0, ge=0)

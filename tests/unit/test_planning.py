@@ -58,11 +58,10 @@ def test_too_many_chunks_become_at_most_as_many_as_allowed_and_not_far_fewer():
 
 
 def test_a_million_items_on_ten_machines_make_a_few_thousand_chunks_in_a_few_dozen_shards():
-    sizes = chunk_sizes(1_000_000, 10, 4, 1, 175)
+    sizes = chunk_sizes(1_000_000, 10, min_items=1, cap_items=124)
     runs = shards(len(sizes), 256)
-    assert (len(sizes), len(runs)) == (5_902, 24)
-    tail = [position for position, size in enumerate(sizes) if size < 175]
-    assert tail[0] in runs[-1]
+    assert (len(sizes), len(runs)) == (8_591, 34)
+    assert all(size == 124 for run in runs[:-3] for size in (sizes[position] for position in run))
 
 
 @given(st.integers(0, 3000), st.integers(1, 300))
@@ -116,6 +115,23 @@ def test_params_follow_the_slowest_stage_and_the_one_that_limits():
     assert (params.min_items, params.cap_items) == (4, 300)
     assert params.models == {name: STAGES[name].model for name in ("generate", "inspect")}
     assert Params.model_validate_json(params.model_dump_json()) == params
+
+
+@given(st.floats(0.001, 100), st.sampled_from(list(FLOWS)))
+def test_no_server_is_cut_off_only_because_it_is_slow(rate, flow):
+    params = decide_params(
+        "f", flow, min_chunk_s=1, max_chunk_s=10**6, seconds_per_item=dict.fromkeys(STAGES, rate)
+    )
+    for stage in (STAGES[name] for name in FLOWS[flow].stages):
+        lanes = stage.lanes_per_server
+        budget_s = time_budget_s(params.cap_items, rate, lanes, stage.chunk_timeout_s)
+        assert budget_s >= params.cap_items * SLOWEST * rate * lanes
+
+
+@pytest.mark.parametrize(("servers", "k"), [(1, 4), (2, 12), (10, 12)])
+def test_a_server_alone_needs_fewer_chunks_than_unequal_ones(servers, k):
+    params = decide_params("f", "A", min_chunk_s=1, max_chunk_s=900, servers={"generate": servers})
+    assert (params.servers, params.k) == (servers, k)
 
 
 @given(st.floats(0.001, 1e5), st.floats(0, 1e4), st.floats(0.1, 1e4), st.sampled_from(list(FLOWS)))
