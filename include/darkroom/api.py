@@ -16,6 +16,8 @@ from darkroom.records import batch_id_for
 RIDE_OUT_S = 90
 """Who watches a run is not sent away because the api-server or PostgreSQL restarts."""
 _JSON = {"Accept": "application/json"}
+_PAGE = 100
+"""Rows that the API gives at most at once."""
 FINAL_STATES = ("success", "failed")
 
 
@@ -24,6 +26,27 @@ class ApiError(DarkroomError):
 
     code = "api_error"
     retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A DAG run."""
+
+    run_id: str
+    state: str
+    """queued, running, success, failed."""
+    conf: dict[str, Any]
+    """What it was started with; params left at their defaults are not in it."""
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> "Run":
+        """As the API tells it."""
+        return cls(str(told["dag_run_id"]), str(told["state"]), dict(told["conf"] or {}))
+
+    @property
+    def batch_id(self) -> str:
+        """The batch that it works on."""
+        return batch_id_for(self.conf.get("batch_id"), self.run_id)
 
 
 @dataclass
@@ -98,24 +121,45 @@ class AirflowApi:
         return state
 
     def run_of_batch(self, dag_id: str, batch_id: str) -> str:
-        """The newest run that works on a batch, among the last 100.
+        """The newest run that works on a batch, whether its first or a retry.
 
         Raises:
             BadRequest: there is none.
         """
-        query = {"order_by": "-run_after", "limit": 100}
-        runs = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"]
-        for run in runs:
-            if batch_id_for((run["conf"] or {}).get("batch_id"), run["dag_run_id"]) == batch_id:
-                return str(run["dag_run_id"])
-        raise BadRequest(f"no run of {dag_id} works on batch {batch_id!r}")
+        # A name that was given stands in the run's conf; one made from the run's id does not.
+        runs = self.runs_of_batch(dag_id, batch_id) or [
+            run for run in self.newest_runs(dag_id) if run.batch_id == batch_id
+        ]
+        if not runs:
+            raise BadRequest(f"no run of {dag_id} works on batch {batch_id!r}; see: darkroom batches")
+        return runs[0].run_id
+
+    def runs_of_batch(self, dag_id: str, batch_id: str, *states: str) -> list["Run"]:
+        """All runs that were started with a batch's name, the newest first; in `states` only, if given."""
+        query = {"order_by": "-run_after", "conf_contains": batch_id, "state": list(states)}
+        return [run for run in self._runs(dag_id, query) if run.batch_id == batch_id]
+
+    def newest_runs(self, dag_id: str) -> list["Run"]:
+        """The last 100 runs, the newest first."""
+        page = self._call("GET", _runs_path(dag_id), params={"order_by": "-run_after", "limit": _PAGE})
+        return [Run.of(run) for run in page["dag_runs"]]
+
+    def _runs(self, dag_id: str, query: dict[str, Any]) -> list["Run"]:
+        found: list[Run] = []
+        while True:
+            page = self._call(
+                "GET", _runs_path(dag_id), params={**query, "limit": _PAGE, "offset": len(found)}
+            )
+            found += [Run.of(run) for run in page["dag_runs"]]
+            if len(found) >= page["total_entries"] or not page["dag_runs"]:
+                return found
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """All task instances of a run."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         found: list[dict[str, Any]] = []
         while True:
-            page = self._call("GET", path, params={"limit": 100, "offset": len(found)})
+            page = self._call("GET", path, params={"limit": _PAGE, "offset": len(found)})
             found += page["task_instances"]
             if len(found) >= page["total_entries"] or not page["task_instances"]:
                 return found
@@ -157,6 +201,10 @@ class AirflowApi:
         if answer.is_error:
             raise ApiError(f"log-in as {self.user} refused ({answer.status_code})")
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+
+def _runs_path(dag_id: str) -> str:
+    return f"/api/v2/dags/{dag_id}/dagRuns"
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -9,7 +9,17 @@ import json
 import time
 
 from darkroom.live import Live
-from darkroom.snapshot import ChunkNow, ChunkState, Counts, HostNow, PlanNow, Snapshot, packed, unpacked
+from darkroom.snapshot import (
+    ChunkNow,
+    ChunkState,
+    Counts,
+    HostNow,
+    PlanNow,
+    Snapshot,
+    chunk_of,
+    packed,
+    unpacked,
+)
 
 __all__ = ["ChunkNow", "ChunkState", "Counts", "HostNow", "PlanNow", "Progress", "Snapshot"]
 
@@ -40,6 +50,12 @@ class Progress(Live):
         """All that is known of a batch; nothing where nothing is."""
         key = _key(batch_id)
         return unpacked(self._ask(lambda server: server.hgetall(key), {}, f"progress of {batch_id}"))
+
+    def chunk(self, batch_id: str, stage: str, chunk_id: str) -> ChunkNow | None:
+        """What one chunk told last; None where it told nothing."""
+        key, field = _key(batch_id), f"{stage}/{chunk_id}"
+        told = self._ask(lambda server: server.hget(key, field), None, f"progress of {batch_id}")
+        return None if told is None else chunk_of(json.loads(told))
 
     def _set(self, batch_id: str, field: str, value: str, active: bool | None = None) -> None:
         if self._redis is None:

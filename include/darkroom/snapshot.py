@@ -102,6 +102,8 @@ class HostNow:
     """Why chunks that it had were put back, and no other host has taken them since."""
     items_per_s: float
     """Now: see `pace`."""
+    over_s: float
+    """How long `items_per_s` was measured; at the begin of a chunk it says little."""
     updated: float
     """When it last told something, in epoch seconds."""
 
@@ -208,12 +210,12 @@ class _Host(_Sum):
     def told(self, stage: str, host: str, seen: float) -> HostNow:
         return HostNow(
             host, stage, self.counts, self.in_flight, self.busy_s, self.reused, tuple(sorted(self.chunks)),
-            self.largest_chunk, tuple(sorted(self.reasons)), pace(self.recent, seen), self.updated,
+            self.largest_chunk, tuple(sorted(self.reasons)), *pace(self.recent, seen), self.updated,
         )  # fmt: skip
 
 
-def pace(chunks: Iterable[ChunkNow], seen: float) -> float:
-    """Items a second over the last `RECENT_S`, what existed already left out.
+def pace(chunks: Iterable[ChunkNow], seen: float) -> tuple[float, float]:
+    """Items a second over the last `RECENT_S`, what existed already left out; and the seconds it stands on.
 
     Each chunk's items are spread evenly over its time, and of that the last `RECENT_S` count; a running
     chunk's time goes on until `seen`, so a host that hangs gets slower with every look.
@@ -225,7 +227,7 @@ def pace(chunks: Iterable[ChunkNow], seen: float) -> float:
         if begin < end:
             items += max(0, chunk.counts.total - chunk.reused) * (end - begin) / (end - chunk.begun)
             since = min(since, begin)
-    return items / (seen - since) if since < seen else 0.0
+    return (items / (seen - since), seen - since) if since < seen else (0.0, 0.0)
 
 
 def take(
@@ -292,9 +294,15 @@ def unpacked(told: Mapping[str, str], seen: float | None = None) -> Snapshot:
     plans = [
         PlanNow(*values.pop(name)[: len(_PLAN_FIELDS)]) for name in list(values) if name.startswith("plan/")
     ]
-    chunks = (
-        (*name.split("/", 1), ChunkNow(*value[: len(_CHUNK_FIELDS)]))
-        for name, value in values.items()
-        if isinstance(value, list) and value[5] in _STATES
-    )
-    return take(plans, chunks, str(ended[0]), seen)  # type: ignore[arg-type]
+    chunks = []
+    for name, value in values.items():
+        stage, _, chunk_id = name.partition("/")
+        if (chunk := chunk_of(value)) is not None:
+            chunks.append((stage, chunk_id, chunk))
+    return take(plans, chunks, str(ended[0]), seen)
+
+
+def chunk_of(value: Any) -> ChunkNow | None:
+    """A chunk's list; None where it is of another version."""
+    known = isinstance(value, list) and len(value) >= len(_CHUNK_FIELDS) and value[5] in _STATES
+    return ChunkNow(*value[: len(_CHUNK_FIELDS)]) if known else None
