@@ -1,8 +1,9 @@
-"""Pools follow the fleet: a stage's pool has a slot for each lane of a live, healthy server.
+"""Keeps Airflow's pools and Celery's workers to what the fleet can do: `python -m darkroom.capacity`.
 
-`python -m darkroom.capacity`, one beside Airflow. A pool larger than that would hand tasks to a broker
-from which nobody takes them, and Airflow gives up what is queued for too long; a smaller one would leave a
-GPU idle.
+The pool of each stage has as many slots as lanes of servers that are ready and not fenced, all over the
+fleet; its `_now` pool as many as such servers. `darkroom up` runs it beside Airflow. A pool larger than that
+would hand tasks to a broker from which nobody takes them, and Airflow gives up what is queued for too long; a
+smaller one would leave a GPU idle. A worker whose server is fenced, or stays away, takes no chunks.
 """
 
 import logging
@@ -12,50 +13,83 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from darkroom.api import AirflowApi
+from darkroom.consumers import Consumers
 from darkroom.errors import BadRequest, DarkroomError
-from darkroom.fleet import Fleet, FleetUnknown
-from darkroom.flows import STAGES, Stage
+from darkroom.fleet import Fleet, FleetUnknown, waiting
+from darkroom.flows import LIGHT_POOL, STAGES, Stage
 from darkroom.plant import announce, mark
+from darkroom.presence import Presence
 from darkroom.settings import settings
 from darkroom.storage import open_store
 
 ROUND_S = 3.0
-PATIENCE_S = 30.0
-"""A server that restarts keeps its lanes for so long: what waits for it needs no second way round."""
 
 log = logging.getLogger("capacity")
 
 
 @dataclass
 class Capacity:
-    """The pools of one plant."""
+    """The pools and the workers of one plant."""
 
     api: AirflowApi
     fleet: Fleet
+    consumers: Consumers
     stages: Mapping[str, Stage]
-    _fewer_since: dict[str, float] = field(default_factory=dict)
+    light_slots: int
+    """Tasks without a model that may run at once and are not an interactive run's."""
+    _presence: Presence = field(default_factory=Presence)
+    _why: dict[str, str] = field(default_factory=dict)
 
     def follow(self, now: float) -> None:
-        """Bring the pools to what is there; `now` in monotonic seconds.
+        """Bring pools and workers to what is there; `now` in monotonic seconds.
 
         Raises:
-            DarkroomError: Redis or Airflow does not answer; the pools stay as they are.
+            DarkroomError: Redis or Airflow does not answer; what was not reached stays as it is.
         """
         try:
-            lanes = self.fleet.lanes()
+            servers = self.fleet.servers()
         except FleetUnknown:
-            self._fewer_since.clear()  # nobody could tell: what was missed begins anew
+            self._presence.blink()
             raise
-        slots = self.api.pools()
+        self._presence.see(servers, now)
+        self._say_who_waits(waiting(servers, self.stages))
+        try:
+            self._follow_with_pools()
+        finally:  # a worker must stand aside also while Airflow's API is away
+            self._follow_with_workers(now)
+
+    def _follow_with_pools(self) -> None:
+        counting, slots = self._presence.counting(), self.api.pools()
+        if LIGHT_POOL not in slots:  # its size may be changed by hand
+            self.api.set_pool(LIGHT_POOL, self.light_slots, "Tasks without a model, but of interactive runs")
         for stage in self.stages.values():
-            wanted, have = lanes.get(stage.name, 0), slots.get(stage.pool, 0)
-            if wanted >= have:
-                self._fewer_since.pop(stage.name, None)
-            elif now - self._fewer_since.setdefault(stage.name, now) < PATIENCE_S:
-                continue
-            if wanted != have:
-                log.info("%s: %d slots instead of %d", stage.pool, wanted, have)
-                self.api.set_pool(stage.pool, wanted, stage.summary)
+            servers = [server for server in counting if server.stage == stage.name]
+            self._set(stage.pool, sum(server.lanes for server in servers), slots, stage.summary)
+            self._set(stage.now_pool, len(servers), slots, f"{stage.summary} (interactive runs)")
+
+    def _set(self, pool: str, wanted: int, slots: Mapping[str, int], what: str) -> None:
+        have = slots.get(pool, -1)
+        if wanted < have and not self._presence.knows_who_is_missing():
+            return
+        if wanted != have:
+            log.info("%s: %d slots instead of %d", pool, wanted, max(have, 0))
+            self.api.set_pool(pool, wanted, what)
+
+    def _follow_with_workers(self, now: float) -> None:
+        wanted = {
+            (worker, self.stages[stage].queue): takes
+            for worker, takes in self._presence.taking().items()
+            if (stage := self._presence.stage_of(worker)) in self.stages
+        }
+        self.consumers.follow(wanted, now)
+
+    def _say_who_waits(self, why: dict[str, str]) -> None:
+        for stage in sorted(why.keys() | self._why.keys()):
+            if stage not in why:
+                log.info("%s: there is a server again", stage)
+            elif why[stage] != self._why.get(stage):
+                log.info("%s: its chunks wait: %s", stage, why[stage])
+        self._why = why
 
 
 def main() -> int:
@@ -64,9 +98,12 @@ def main() -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     here = settings()
     redis_url, password = here.redis_url.get_secret_value(), here.api_password.get_secret_value()
-    if not (redis_url and here.api_url and password):
-        raise BadRequest("set DARKROOM_REDIS_URL, DARKROOM_API_URL and DARKROOM_API_PASSWORD")
-    capacity = Capacity(AirflowApi(here.api_url, here.api_user, password), Fleet(redis_url), STAGES)
+    if not (redis_url and here.broker_url and here.api_url and password):
+        raise BadRequest(
+            "set DARKROOM_REDIS_URL, DARKROOM_BROKER_URL, DARKROOM_API_URL and DARKROOM_API_PASSWORD"
+        )
+    api, broker_url = AirflowApi(here.api_url, here.api_user, password), here.broker_url.get_secret_value()
+    capacity = Capacity(api, Fleet(redis_url), Consumers(broker_url), STAGES, here.light_slots)
     store, beat = open_store(here.store_url), here.home / "run" / "capacity"
     beat.parent.mkdir(parents=True, exist_ok=True)
     plant_id = ""

@@ -5,6 +5,7 @@ Losing Redis loses it for seconds: everybody tells again.
 """
 
 import logging
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
@@ -53,7 +54,8 @@ class Fleet:
             told = self._redis.mget(keys) if keys else []
         except redis.RedisError as error:
             raise FleetUnknown(str(error)) from error
-        return [status for text in told if text and (status := _read(text))]
+        found = zip(keys, told, strict=True)
+        return [status for key, text in found if text and (status := _read(key, text))]
 
     def lanes(self) -> dict[str, int]:
         """Lanes of servers that are ready, by stage.
@@ -67,6 +69,14 @@ class Fleet:
                 ready[server.stage] = ready.get(server.stage, 0) + server.lanes
         return ready
 
+    def waiting(self, stages: Iterable[str]) -> dict[str, str]:
+        """Of `stages`, those that no server takes chunks of now, and why: what needs them waits.
+
+        Raises:
+            FleetUnknown: Redis does not answer.
+        """
+        return waiting(self.servers(), stages)
+
     def _try(self, call: Any) -> None:
         if self._redis is None:
             return
@@ -76,12 +86,23 @@ class Fleet:
             log.warning("the fleet was not told: %s", error)
 
 
+def waiting(servers: Sequence[ServerStatus], stages: Iterable[str]) -> dict[str, str]:
+    """Of `stages`, those that none of `servers` takes chunks of now, and why."""
+    of = {stage: [server for server in servers if server.stage == stage] for stage in stages}
+    return {
+        stage: "; ".join(f"{s.host}: {s.why_not_ready()}" for s in there) or "there is no server of it"
+        for stage, there in of.items()
+        if not any(s.state is State.READY for s in there)
+    }
+
+
 def _key(host: str, status: ServerStatus) -> str:
     return f"{_PREFIX}{host}:{status.name}"
 
 
-def _read(text: str) -> ServerStatus | None:
+def _read(key: str, text: str) -> ServerStatus | None:
+    host = key.removeprefix(_PREFIX).rpartition(":")[0]
     try:
-        return ServerStatus.model_validate_json(text)
+        return ServerStatus.model_validate_json(text).model_copy(update={"host": host})
     except ValidationError:
         return None  # of another version: its own pools can't use it either

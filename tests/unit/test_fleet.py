@@ -1,15 +1,12 @@
-"""Who is there, which plant it is, and the pools that follow: over a real Valkey."""
+"""Who is there, and which plant it is: over a real Valkey."""
 
 import json
-from dataclasses import dataclass, field
 
 import pytest
 import redis
 from tests.servers import free_port, valkey_server
 
-from darkroom.capacity import PATIENCE_S, Capacity
 from darkroom.fleet import Fleet, FleetUnknown
-from darkroom.flows import SHIPPED_STAGES
 from darkroom.plant import MARKER, CannotJoin, announce, check_that_it_is_ours, mark
 from darkroom.records import SCHEMA_VERSION
 from darkroom.serving.status import ServerStatus, State
@@ -48,8 +45,26 @@ def test_only_servers_that_are_ready_count_as_lanes(url):
     fleet.tell("h1", status("inspect", State.LOADING))
     fleet.tell("h2", status("inspect", State.WAITING))
     fleet.tell("h3", status("inspect", State.DRAINING))
+    fleet.tell("h4", status("inspect", State.FENCED))
     assert fleet.lanes() == {"generate": 3}
-    assert len(fleet.servers()) == 5
+    assert len(fleet.servers()) == 6
+
+
+def test_a_server_is_told_of_with_the_host_that_told(url):
+    Fleet(url).tell("box:1", status("generate"))
+    (server,) = Fleet(url).servers()
+    assert (server.host, server.worker) == ("box:1", "generate-1@box:1")
+
+
+def test_what_waits_for_a_server_is_told_why(url):
+    fleet = Fleet(url)
+    fleet.tell("h1", status("generate"))
+    fleet.tell("h2", status("generate", State.LOADING))
+    fleet.tell("h1", status("inspect", State.FENCED).model_copy(update={"reason": "no such device"}))
+    assert fleet.waiting(["generate", "enhance", "inspect"]) == {
+        "enhance": "there is no server of it",
+        "inspect": "h1: inspect-1 is fenced: no such device",
+    }
 
 
 def test_a_server_is_known_by_its_host_and_name_and_told_anew_replaces_what_was_told(url):
@@ -109,56 +124,3 @@ def test_without_a_control_plane_there_is_nothing_to_join(url, nobody, tmp_path)
         check_that_it_is_ours(store, url)
     with pytest.raises(CannotJoin, match="does not answer"):
         check_that_it_is_ours(store, nobody)
-
-
-@dataclass
-class Pools:
-    """Stands for Airflow's pools."""
-
-    slots: dict[str, int] = field(default_factory=dict)
-
-    def pools(self) -> dict[str, int]:
-        return dict(self.slots)
-
-    def set_pool(self, name: str, slots: int, description: str) -> None:
-        self.slots[name] = slots
-
-
-@pytest.fixture
-def capacity(url):
-    pools = Pools({stage.pool: 2 for stage in SHIPPED_STAGES.values()})
-    return Capacity(pools, Fleet(url), SHIPPED_STAGES)
-
-
-def test_a_pool_grows_at_once_when_servers_join(capacity):
-    for host in ("h1", "h2", "h3"):
-        capacity.fleet.tell(host, status("generate"))
-    capacity.follow(0)
-    assert capacity.api.slots["gpu_generate"] == 6
-
-
-def test_a_pool_shrinks_only_when_servers_stay_away(capacity):
-    capacity.follow(0)
-    capacity.follow(PATIENCE_S - 1)
-    assert capacity.api.slots["gpu_generate"] == 2
-    capacity.follow(PATIENCE_S)
-    assert capacity.api.slots["gpu_generate"] == 0
-
-
-def test_a_server_that_comes_back_in_time_keeps_its_slots(capacity):
-    capacity.follow(0)
-    capacity.fleet.tell("h1", status("generate"))
-    capacity.follow(PATIENCE_S - 1)
-    capacity.fleet.forget("h1", status("generate"))
-    capacity.follow(PATIENCE_S)
-    assert capacity.api.slots["gpu_generate"] == 2
-
-
-def test_an_unknown_fleet_leaves_the_pools_as_they_are_and_patience_begins_anew(capacity, nobody, url):
-    capacity.follow(0)
-    capacity.fleet = Fleet(nobody)
-    with pytest.raises(FleetUnknown):
-        capacity.follow(PATIENCE_S)
-    capacity.fleet = Fleet(url)
-    capacity.follow(PATIENCE_S + 1)
-    assert set(capacity.api.slots.values()) == {2}

@@ -17,6 +17,7 @@ import pytest
 from tests.servers import free_port
 
 from darkroom.errors import ServerAway, StageFailed
+from darkroom.fence import Fence, fence_file
 from darkroom.serving.client import StageClient
 from darkroom.serving.status import ServerStatus, State, status_file
 from darkroom.settings import REPOSITORY
@@ -265,6 +266,51 @@ def test_while_its_host_drains_its_lanes_do_not_count(supervised, tmp_path):
     (tmp_path / "drain").touch()
     server.until(lambda status: status.state is State.DRAINING)
     (tmp_path / "drain").unlink()
+    server.ready()
+
+
+def test_a_fenced_server_goes_on_and_is_ready_when_its_time_is_over_and_a_canary_was_answered(
+    supervised, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("darkroom.fence.FIRST_FENCE_S", 1.0)
+    fence = Fence(fence_file(tmp_path, "puppet"))
+    server = supervised()
+    before = server.ready()
+    fence.strike("no such device")
+    until = fence.strike("no such device").until
+    fenced = server.until(lambda status: status.state is State.FENCED)
+    assert fenced.reason == "no such device"
+    assert fenced.since > before.since
+    assert server.client.run(Request("b", prompt="echo", image=b"b")).image == b"b"
+    again = server.ready()
+    assert (again.starts, again.reason) == (1, "")
+    assert again.updated >= until
+    assert fence.fenced() is None
+
+
+def test_a_server_that_does_not_answer_stays_fenced_although_its_time_is_over(
+    supervised, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("darkroom.fence.FIRST_FENCE_S", 0.1)
+    fence = Fence(fence_file(tmp_path, "puppet"))
+    server = supervised(deadline_s=1)
+    server.ready()
+    server.model_process().suspend()
+    fence.strike("hangs")
+    until = fence.strike("hangs").until
+    assert server.until(lambda status: status.state is State.WAITING).updated > until
+    assert fence.fenced()
+    server.ready(starts=2)
+    assert fence.fenced() is None
+
+
+def test_a_fence_by_hand_shows_within_seconds_and_goes_when_it_is_taken_down(supervised, tmp_path):
+    fence = Fence(fence_file(tmp_path, "puppet"))
+    server = supervised()
+    server.ready()
+    fence.put_up("the fan is loud")
+    server.until(lambda status: status.state is State.FENCED)
+    fence.take_down()
     server.ready()
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from darkroom.fence import Fence, fence_file
-from darkroom.serving.status import ServerStatus, State, status_file
+from darkroom.serving.status import ServerStatus, status_file
 from darkroom.settings import settings
 
 _SILENT_S = 30.0
@@ -30,8 +30,8 @@ def why_not_ready(server: str | None = None) -> str:
     status = ServerStatus.read(_status_file(server))
     if status is None:
         return ""
-    if status.state is not State.READY:
-        return f"{status.name} is {status.state}" + (f": {status.reason}" if status.reason else "")
+    if why := status.why_not_ready():
+        return why
     silent_s = time.time() - status.updated if status.updated else 0
     return f"{status.name} has told nothing for {silent_s:.0f} s" if silent_s > _SILENT_S else ""
 

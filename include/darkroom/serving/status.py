@@ -82,10 +82,14 @@ class ServerStatus(Told):
 
     name: str
     """`generate-1`, `generate-gpu0`."""
+    host: str = ""
+    """Of which machine; the fleet says it, as it is known there by both."""
     stage: str
     model: str
     implementation: str
     state: State
+    since: float = 0
+    """Epoch seconds at which it came into that state."""
     reason: str = ""
     """Why it is not ready."""
     last_end: str = ""
@@ -109,6 +113,17 @@ class ServerStatus(Told):
     """Of the records that this host writes."""
     updated: float = 0
     """Epoch seconds."""
+
+    @property
+    def worker(self) -> str:
+        """The name, all over the fleet, of the server and of the Celery worker whose lanes feed it."""
+        return f"{self.name}@{self.host}"
+
+    def why_not_ready(self) -> str:
+        """Its state and the reason for it; nothing when it is ready."""
+        if self.state is State.READY:
+            return ""
+        return f"{self.name} is {self.state}" + (f": {self.reason}" if self.reason else "")
 
 
 def status_file(home: Path, name: str) -> Path:

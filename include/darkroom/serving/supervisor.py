@@ -2,8 +2,9 @@
 
 A server that ends is started again, after a back-off. One that hangs is killed: the proof of life is an
 answered canary, as a port stays open and `GET /` says 200 while the model hangs. One that grows beyond its
-memory limit is drained, which ends at a batch boundary, and started anew. What goes on is in a status file,
-and told to the fleet.
+memory limit is drained, which ends at a batch boundary, and started anew. One that is fenced goes on, and
+its canaries too: the fence is lifted when its time is over and a canary that was asked since is answered.
+What goes on is in a status file, and told to the fleet.
 """
 
 import argparse
@@ -17,13 +18,14 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from darkroom.errors import DarkroomError, ServerGone
+from darkroom.fence import Fence, fence_file
 from darkroom.fleet import Fleet
 from darkroom.flows import STAGES, Stage
 from darkroom.records import SCHEMA_VERSION
 from darkroom.serving.client import StageClient
 from darkroom.serving.gpu import Gpu
 from darkroom.serving.process import ServerProcess
-from darkroom.serving.status import LoadReport, ServerStatus, State, status_file
+from darkroom.serving.status import GpuStatus, LoadReport, ServerStatus, State, status_file
 from darkroom.settings import Settings, settings
 
 NO_GPU = "none"
@@ -68,10 +70,11 @@ class Supervisor:
         self._report = here.home / "run" / "servers" / f"{name}.load.json"
         self._environment = {**pin, "DARKROOM_REPORT": str(self._report)}
         self._status_file = status_file(here.home, name)
+        self._fence = Fence(fence_file(here.home, name))
         self._fleet = Fleet(here.redis_url.get_secret_value())
         self._host = here.host or platform.node()
         self._status = ServerStatus(
-            name=name, stage=stage.name, model=stage.model,
+            name=name, host=self._host, stage=stage.name, model=stage.model,
             implementation=here.implementations.get(stage.name) or stage.implementation,
             state=State.LOADING, url=self._client.url, lanes=stage.lanes_per_server,
             memory_limit_mb=stage.memory_mb, schema_version=SCHEMA_VERSION,
@@ -129,9 +132,12 @@ class Supervisor:
                 asked, canary = time.monotonic(), self._canaries.submit(self._canary)
             if canary is not None and canary.done():
                 try:
-                    self._tell(State.READY, reason="", canary_s=round(canary.result(), 3), worked=True)
+                    took_s = canary.result()
                 except DarkroomError as error:
                     return _since(ready_at), f"canary failed: {error}"
+                if self._fence.lift(asked=time.time() - (time.monotonic() - asked)):
+                    log.info("%s: the fence is lifted", self._status.name)
+                self._tell(State.READY, reason="", canary_s=round(took_s, 3), worked=True)
                 ready_at = ready_at or time.monotonic()
                 canary = None
             if reason := self._look(server):
@@ -204,12 +210,17 @@ class Supervisor:
             if left > _LOOK_S:
                 self._tell(self._status.state)
 
-    def _tell(self, state: State, **changes: str | float | LoadReport | None) -> None:
-        gpu = self._gpu.look() if self._gpu else None
-        if state is State.READY and self._here.drain_marker.exists():
-            state = State.DRAINING  # it works, but its lanes take nothing new
-        now = {"state": state, "gpu": gpu, "updated": time.time()}
-        self._status = self._status.model_copy(update={**now, **changes})
+    def _tell(self, state: State, **changes: str | float | LoadReport | GpuStatus | None) -> None:
+        if state in (State.READY, State.FENCED):  # it works; whether its lanes take something new is told
+            fenced = self._fence.fenced()
+            changes["reason"] = fenced.reason if fenced else ""
+            state = State.FENCED if fenced else State.READY
+            if self._here.drain_marker.exists():
+                state = State.DRAINING
+        now = time.time()
+        changes |= {"gpu": self._gpu.look() if self._gpu else None, "state": state, "updated": now}
+        since = self._status.since if state is self._status.state else now
+        self._status = self._status.model_copy(update={"since": since, **changes})
         try:
             self._status.write(self._status_file)
         except OSError as error:  # a full disk is no reason to end a server that works

@@ -105,6 +105,6 @@ def why_server_fails(home: Home, name: str) -> str:
 def server_answers(home: Home, name: str, started: float) -> bool:
     """Whether the model server of a supervisor that started then answers its canaries, as of lately."""
     status = ServerStatus.read(status_file(home.path, name))
-    if status is None or status.state is not State.READY:
+    if status is None or status.state not in (State.READY, State.FENCED):
         return False
     return status.updated > max(started, time.time() - _BEAT_S)

@@ -24,7 +24,7 @@ def parts(stack: Stack) -> dict[str, Part]:
     listed = [
         *_engines(stack),
         *_airflow(stack),
-        _capacity(stack),
+        _capacity(stack, int(slots) - 1),
         site.worker("default", DEFAULT_QUEUE, int(slots)),
     ]
     for stage in STAGES.values():
@@ -47,7 +47,7 @@ def _site(stack: Stack) -> Site:
     )
 
 
-def _capacity(stack: Stack) -> Part:
+def _capacity(stack: Stack, light_slots: int) -> Part:
     return Part(
         "capacity",
         (_PYTHON, "-m", "darkroom.capacity"),
@@ -56,6 +56,8 @@ def _capacity(stack: Stack) -> Part:
         uses=("api-server", "valkey"),
         environment={
             "DARKROOM_REDIS_URL": stack.redis_url(PROGRESS),
+            "DARKROOM_BROKER_URL": stack.redis_url(BROKER),
+            "DARKROOM_LIGHT_SLOTS": str(light_slots),
             "DARKROOM_API_URL": stack.api_url,
             "DARKROOM_API_USER": ADMIN,
             "DARKROOM_API_PASSWORD": stack.credentials.admin_password,

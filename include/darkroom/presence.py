@@ -1,0 +1,75 @@
+"""Which servers of the fleet take chunks: those that are ready, and those that are only restarting.
+
+A server that dies and comes back within `PATIENCE_S` never left: what waits for it needs no second way round.
+One that is fenced takes nothing from then on, until it is ready again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from darkroom.serving.status import ServerStatus, State
+
+PATIENCE_S = 20.0
+"""Longer than a restart takes."""
+_FORGET_S = 600.0
+"""Who was not seen for so long is asked for no more."""
+
+
+@dataclass
+class _Seen:
+    status: ServerStatus
+    """As it was last seen."""
+    at: float
+    trusted_until: float
+    """Until then it takes chunks, whatever it does meanwhile."""
+    was_ready: bool = False
+    """Ever; before that its worker may take chunks, but no pool counts on it."""
+
+
+@dataclass
+class Presence:
+    """The servers that were seen. All times are monotonic seconds."""
+
+    _servers: dict[str, _Seen] = field(default_factory=dict)
+    _since: float | None = None
+    _looked: float = 0.0
+
+    def see(self, servers: Iterable[ServerStatus], now: float) -> None:
+        """Take in what the fleet tells."""
+        if self._since is None:
+            self._since = now
+            for one in self._servers.values():
+                if self._looked < one.trusted_until:  # nobody is blamed for what could not be seen
+                    one.trusted_until = now + PATIENCE_S
+        self._looked = now
+        for status in servers:
+            one = self._servers.setdefault(status.worker, _Seen(status, now, now + PATIENCE_S))
+            one.status, one.at = status, now
+            if status.state is State.READY:
+                one.was_ready, one.trusted_until = True, now + PATIENCE_S
+            elif status.state is State.FENCED:
+                one.trusted_until = now
+        self._servers = {name: one for name, one in self._servers.items() if now - one.at < _FORGET_S}
+
+    def blink(self) -> None:
+        """The fleet could not be asked."""
+        self._since = None
+
+    def knows_who_is_missing(self) -> bool:
+        """Whether it has looked for so long that a server which nobody told of is not there."""
+        return self._since is not None and self._looked - self._since >= PATIENCE_S
+
+    def counting(self) -> list[ServerStatus]:
+        """The servers that make up the fleet's capacity, as of the last look."""
+        return [one.status for one in self._servers.values() if one.was_ready and self._takes(one)]
+
+    def taking(self) -> dict[str, bool]:
+        """Each server that was seen, by the name of its worker, and whether that shall take chunks."""
+        return {name: self._takes(one) for name, one in self._servers.items()}
+
+    def stage_of(self, worker: str) -> str:
+        """The stage of a server that was seen."""
+        return self._servers[worker].status.stage
+
+    def _takes(self, one: _Seen) -> bool:
+        return self._looked < one.trusted_until
