@@ -1,12 +1,14 @@
 """When a batch will be done, with a range. Pure: no I/O."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from darkroom.planning import SLOWEST, average_seconds_per_item
+from darkroom.planning import SLOWEST, average_seconds_per_item, time_budget_s
 
 SPREAD = 0.1
-"""How far the speed of a fleet may change before the end: chosen with `python -m bench.simulate`."""
+"""How far the speed of a fleet may change before the end: `python -m bench.simulate` says how often the truth
+then lies in the range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ def forecast(
         return None
     average_s = average_seconds_per_item(host_seconds_per_item)
     seconds = remaining * average_s / len(host_seconds_per_item)
-    # A host that is slower still runs into its chunk's time budget, which is made for `SLOWEST`.
-    slowest_s = min(max(host_seconds_per_item.values()), SLOWEST * average_s)
+    slowest_s = max(host_seconds_per_item.values())
     last_chunk_s = lanes_per_server * min(largest_running_chunk_items, remaining) * slowest_s
+    if slowest_s > SLOWEST * average_s:  # its chunk's budget ends it, once the item that it is at is done
+        budget_s = time_budget_s(largest_running_chunk_items, average_s, lanes_per_server, math.inf)
+        last_chunk_s = min(last_chunk_s, budget_s + lanes_per_server * slowest_s)
     return Forecast(seconds, seconds * (1 - spread), max(seconds * (1 + spread), last_chunk_s))

@@ -47,7 +47,7 @@ def test_a_host_that_hardly_moves_is_stopped_by_the_budget_of_its_chunk():
     hosts = {"fast": 1.0, "other": 1.0, "stuck": 1000.0}
     said = forecast(20, hosts, largest_running_chunk_items=10)
     assert said is not None
-    assert said.high < 200
+    assert 2000 < said.high < 2000 + 300  # two items, and a budget, not twenty
 
 
 def test_nothing_left_takes_no_time_and_no_host_never_ends():
