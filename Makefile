@@ -4,7 +4,7 @@ BIN := .venv/bin
 GPU := .venv-gpu
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-gpu up down status logs demo test test-diffusion lint format lock docs screenshots bench clean
+.PHONY: help install install-dev install-gpu up down status logs demo test test-faults test-diffusion lint format lock docs screenshots bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -33,8 +33,11 @@ logs: install ## the end of the logs; PART=scheduler for one, ARGS=-f to follow
 demo: install ## the whole plant and three small batches
 	@$(BIN)/darkroom demo
 
-test: install-dev ## all tests; ARGS="tests/unit -k name" for some
+test: install-dev ## all tests but those of faults; ARGS="tests/unit -k name" for some
 	$(BIN)/pytest $(ARGS)
+
+test-faults: install-dev ## kill, hang and break each part of a plant in the middle of a batch
+	$(BIN)/pytest tests/faults $(ARGS)
 
 test-diffusion: ## the tests that need PyTorch, on the CPU, in .venv-gpu; GPU=... names another environment
 	$(GPU)/bin/python -c 'import pytest, pytest_timeout, hypothesis' 2> /dev/null || \

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+import pytest
 
-from darkroom.settings import REPOSITORY
+from darkroom.settings import REPOSITORY, settings
 from darkroom.stack.home import Home
 from darkroom.stack.layout import Stack
 
@@ -33,6 +36,12 @@ class StackUnderTest:
     """What a user does with a stack, and what breaks it."""
 
     home: Home
+    stages: Path = OWN_STAGES
+    """The folder of its own stages, with their rows in `darkroom.toml`."""
+    rows: dict[str, dict] = field(default_factory=lambda: STAGE_ROWS)
+    """What is changed in the stage table."""
+    more: dict[str, str] = field(default_factory=dict)
+    """Further environment variables."""
 
     @property
     def variables(self) -> dict[str, str]:
@@ -42,14 +51,15 @@ class StackUnderTest:
             "DARKROOM_HOME": str(self.home.path),
             "DARKROOM_SOURCE_ROOTS": json.dumps(roots),
             "DARKROOM_AIRFLOW_OVERRIDES": json.dumps(OVERRIDES),
-            "DARKROOM_STAGES": json.dumps(STAGE_ROWS),
+            "DARKROOM_STAGES": json.dumps(self.rows),
             "DARKROOM_CANARY_EVERY_S": "3",
+            **self.more,
         }
 
     @property
     def env(self) -> dict[str, str]:
         """The environment of the command `darkroom`; this process's own stages were fixed at its import."""
-        own = {"DARKROOM_CONFIG": str(OWN_STAGES / "darkroom.toml"), "DARKROOM_CODE": str(OWN_STAGES)}
+        own = {"DARKROOM_CONFIG": str(self.stages / "darkroom.toml"), "DARKROOM_CODE": str(self.stages)}
         return os.environ | own | self.variables
 
     @property
@@ -96,11 +106,32 @@ class StackUnderTest:
 COMMAND = [sys.executable, "-m", "darkroom.cli"]
 
 
-def new_stack() -> StackUnderTest:
-    """A stack that was never started. Not below pytest's folders: they are closed to PostgreSQL's user."""
+def new_folder() -> Path:
+    """A folder for a stack. Not below pytest's: they are closed to PostgreSQL's user."""
     folder = Path(tempfile.mkdtemp(prefix="darkroom-test-"))
     folder.chmod(0o711)
-    return StackUnderTest(Home(folder / "home"))
+    return folder
+
+
+def new_stack() -> StackUnderTest:
+    """A stack that was never started."""
+    return StackUnderTest(Home(new_folder() / "home"))
+
+
+@contextmanager
+def running(started: StackUnderTest) -> Iterator[StackUnderTest]:
+    """The stack at work; this process's settings are its own, so that tests may use Darkroom's functions."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in started.variables.items():
+            patch.setenv(name, value)
+        settings.cache_clear()
+        try:
+            up = started.darkroom("up")
+            assert up.returncode == 0, up.stderr
+            yield started
+        finally:
+            remove(started)
+    settings.cache_clear()
 
 
 def remove(stack: StackUnderTest) -> None:

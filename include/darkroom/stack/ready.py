@@ -9,13 +9,15 @@ import httpx
 
 from darkroom.api import AirflowApi
 from darkroom.errors import DarkroomError, StackError
-from darkroom.flows import STAGES
+from darkroom.flows import FLOWS, STAGES, Flow
 from darkroom.settings import REPOSITORY
 from darkroom.stack.credentials import ADMIN
 from darkroom.stack.layout import Stack
 
 _PARSED_S = 60.0
 _WARM_S = 90.0
+WARM_UP = "warm-up-"
+"""How the names of its batches begin."""
 WARM_UP_PICTURE = REPOSITORY / "examples" / "photos" / "cat.jpg"
 
 
@@ -49,9 +51,9 @@ def wait_until_parsed(stack: Stack) -> list[str]:
 
 
 def warm_up(stack: Stack) -> list[str]:
-    """One item through A_C and one through B_C: what every worker imports at its first task is then there.
+    """One item through each stage: what every worker imports at its first task is then there.
 
-    The batches are the same at every start, so no model computes anything but at the very first.
+    The items are the same at every start, so no model computes anything but at the very first.
 
     Returns:
         What went wrong, for the user: no reason to stop the plant.
@@ -62,21 +64,32 @@ def warm_up(stack: Stack) -> list[str]:
     (folder / "prompts.jsonl").write_text(json.dumps(prompt) + "\n")
     shutil.copyfile(WARM_UP_PICTURE, folder / "pictures" / "warm-up.jpg")
     api = AirflowApi(stack.api_url, ADMIN, stack.credentials.admin_password)
-    sources = {"A_C": folder / "prompts.jsonl", "B_C": folder / "pictures"}
+    sources = {"prompt": folder / "prompts.jsonl", "image": folder / "pictures"}
     try:
         started = [
             api.trigger(
                 "image_flow",
-                f"warm-up-{flow}-{time.time():.0f}",
-                {"flow": flow, "source": str(source), "batch_id": f"warm-up-{flow}", "respins": 0},
+                f"{WARM_UP}{flow.name}-{time.time():.0f}",
+                {"flow": flow.name, "source": str(sources[flow.takes]), "respins": 0, "max_failed_ratio": 1},
             )
-            for flow, source in sources.items()
+            for flow in flows_to_warm()
         ]
         for run_id in started:
             api.wait("image_flow", run_id, _WARM_S)
     except DarkroomError as error:
         return [f"the first run will be slower, as warming up failed: {error}"]
     return []
+
+
+def flows_to_warm() -> list[Flow]:
+    """A few flows that have a server for each stage, and together all stages that have one."""
+    chosen: list[Flow] = []
+    cold = {stage.name for stage in STAGES.values() if stage.servers}
+    for flow in sorted(FLOWS.values(), key=lambda flow: -len(flow.stages)):
+        if all(STAGES[name].servers for name in flow.stages) and cold.intersection(flow.stages):
+            chosen.append(flow)
+            cold -= set(flow.stages)
+    return chosen
 
 
 def _session(stack: Stack) -> httpx.Client:

@@ -1,0 +1,75 @@
+"""One real stack whose stages sleep: machines of given speeds that can be broken, and no load on the CPU."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from darkroom import stack as plant_of
+from darkroom.progress import Progress
+from darkroom.settings import REPOSITORY
+from darkroom.stack.home import Home
+from tests.stack.handle import StackUnderTest, new_folder, running
+from tests.stack.plant import source, started, until
+
+
+@dataclass
+class Fleet:
+    """What breaks the fleet's machines."""
+
+    flags: Path
+
+    def put(self, flag: str, server: str, text: str = "") -> Path:
+        """Put up a flag that a server of `bench/fleet` obeys: `broken`, `hang`, `speed`."""
+        path = self.flags / f"{flag}-{server}"
+        path.write_text(text)
+        return path
+
+
+@pytest.fixture(scope="package")
+def stack():
+    """The stack; a test that breaks it waits until it is whole again."""
+    folder = new_folder()
+    flags = folder / "flags"
+    flags.mkdir()
+    config = {"seconds_per_item": 0.1, "flags": str(flags)}
+    rows = {"generate": {"config": config, "model": "paint@1"}}
+    # Chunks of a few seconds, runs of a few chunks: all that happens to a million items happens to a hundred.
+    sizes = {"DARKROOM_MIN_CHUNK_S": "0.8", "DARKROOM_MAX_CHUNK_S": "1.6", "DARKROOM_SHARD_CHUNKS": "16"}
+    started_stack = StackUnderTest(
+        Home(folder / "home"), stages=REPOSITORY / "bench" / "fleet", rows=rows, more=sizes
+    )
+    with running(started_stack) as up:
+        yield up
+
+
+@pytest.fixture
+def fleet(stack):
+    """The machines, whole again afterwards."""
+    fleet = Fleet(stack.home.path.parent / "flags")
+    stack.wait_healthy(120)
+    yield fleet
+    for flag in fleet.flags.iterdir():
+        flag.unlink()
+
+
+@pytest.fixture
+def submit(stack):
+    """Starts a batch of prompts and waits until its first pictures are made."""
+
+    def start(count, made=8, flow="A_C", prompts=None, **params):
+        stack.wait_healthy(120)
+        lines = [{"custom_id": f"i{n}", "prompt": (prompts or {}).get(n, "a picture")} for n in range(count)]
+        text = "\n".join(json.dumps(line) for line in lines)
+        run = started(flow, source("items.jsonl", text), respins=0, **params)
+        until(lambda: done(run.batch_id) >= made, f"{made} pictures are made")
+        return run
+
+    return start
+
+
+def done(batch_id, stage="generate"):
+    """Items that a stage has finished with, as told live."""
+    seen = Progress(plant_of.environment()["DARKROOM_REDIS_URL"]).read(batch_id)
+    return seen.stages[stage].total if stage in seen.stages else 0

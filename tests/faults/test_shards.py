@@ -1,0 +1,37 @@
+"""A batch of several runs: one run a shard whatever dies, no slot held while waiting, collected last."""
+
+from darkroom.commands.batches import api
+from darkroom.commands.watching import DAG_ID
+from tests.faults.outcome import children, complete
+from tests.stack.plant import back, kill_tree, pid_of, until
+
+ITEMS = 720
+
+
+def instances(run, task):
+    return [ti for ti in api().task_instances(DAG_ID, run.run_id) if ti["task_id"] == f"run_shards.{task}"]
+
+
+def test_shards_survive_a_killed_api_server_and_a_failed_shard_and_are_collected_last(submit):
+    run = submit(ITEMS, made=0)
+    until(
+        lambda: any(ti["state"] == "success" for ti in instances(run, "start")), "the first shard is started"
+    )
+    old = pid_of("api-server")
+    kill_tree("api-server")
+    back("api-server", old)
+    until(lambda: [ti["state"] for ti in instances(run, "wait")] == ["deferred"], "the wait is deferred")
+    shards = [run_id for run_id in children(run.batch_id) if "__shard" in run_id]
+    assert len(shards) == len(set(shards)) >= 3
+    api().fail("shard_flow", shards[1])
+    complete(run, ITEMS, timeout_s=280)
+    assert [run_id for run_id in children(run.batch_id) if "__shard" in run_id] == shards
+    assert any(run_id.endswith("__round1") for run_id in children(run.batch_id))
+    collected = next(ti for ti in api().task_instances(DAG_ID, run.run_id) if ti["task_id"] == "collect")
+    ended = [
+        ti["end_date"]
+        for shard in shards
+        for ti in api().task_instances("shard_flow", shard)
+        if ti["end_date"]
+    ]
+    assert collected["start_date"] > max(ended)

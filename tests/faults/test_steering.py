@@ -1,0 +1,55 @@
+"""A person pauses, resumes, cancels and retries: chunks stop at an item boundary, and nothing is lost."""
+
+import json
+
+from darkroom.commands.batches import api
+from darkroom.commands.watching import DAG_ID
+from tests.faults.conftest import done
+from tests.faults.outcome import children, chunks, complete
+from tests.stack.plant import batch_of, finished, until
+
+ITEMS = 240
+
+
+def test_a_paused_batch_holds_no_slot_and_goes_on_where_it_was(submit, stack):
+    run = submit(ITEMS)
+    assert stack.darkroom("pause", run.batch_id).returncode == 0
+    until(
+        lambda: not any(ti["state"] in ("running", "queued") for ti in chunks(run)), "no chunk holds a slot"
+    )
+    assert any(ti["state"] == "deferred" for ti in chunks(run))
+    before = done(run.batch_id)
+    assert 0 < before < ITEMS
+    assert stack.darkroom("resume", run.batch_id).returncode == 0
+    _, summary = complete(run, ITEMS)
+    assert summary.wasted["tries"] == 0
+
+
+def test_a_cancelled_batch_ends_with_its_children_and_retry_does_the_rest(submit, stack):
+    run = submit(480)
+    until(lambda: children(run.batch_id), "it has children")
+    cancelled = stack.darkroom("cancel", run.batch_id)
+    assert cancelled.returncode == 0, cancelled.stderr
+    until(
+        lambda: all(api().run_state("shard_flow", child) == "failed" for child in children(run.batch_id)),
+        "its children have ended",
+    )
+    until(lambda: not any(ti["state"] in ("running", "queued") for ti in chunks(run)), "no chunk runs")
+    made = len(list(batch_of(run).store.list("images/generate")))
+    again = stack.darkroom("retry", run.batch_id, "--wait", "--json")
+    assert again.returncode == 0, again.stderr
+    summary = json.loads(again.stdout)["summary"]
+    assert (summary["items"], summary["completed"]) == (480, 480)
+    assert made > 0
+
+
+def test_retry_runs_what_failed_and_adds_a_generation(submit, stack, fleet):
+    run = submit(40, made=1, prompts={3: "fails for now"}, max_failed_ratio=0)
+    _, summary = finished(run, state="failed")
+    assert (summary.generation, summary.failed) == (1, 1)
+    again = stack.darkroom("retry", run.batch_id, "--wait", "--json")
+    told = json.loads(again.stdout)["summary"]
+    assert (again.returncode, told["failed"]) == (1, 1)  # it fails for ever, but it was tried
+    assert told["generation"] == 2
+    assert len(children(run.batch_id)) == 1
+    assert api().run_state(DAG_ID, f"{run.batch_id}__retry1") == "failed"
