@@ -1,11 +1,16 @@
 """From a source to a committed plan: read, refuse, seed, cut.
 
-`plan/params.json` is written first and decides every cut; a plan that was killed is finished by the next
-try the same way, file by file, because each file is created only if absent.
+The source is read once, into a spool on local disk. `plan/params.json` is written first and decides every
+cut; a plan that was killed is finished by the next try the same way, file by file, because each file is
+created only if absent.
 """
 
-from collections.abc import Iterator
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,28 +19,70 @@ from darkroom.batches import Batch, Index, chunk_id
 from darkroom.errors import BadRequest, InvalidItem, NotPlanned, SourceChanged
 from darkroom.flows import FLOWS
 from darkroom.manifest import leftovers
-from darkroom.planning import Params, chunk_sizes, decide_params, seed_for
+from darkroom.plan_table import plan_bytes, read_plan, table_bytes
+from darkroom.planning import Params, chunk_sizes, decide_params
 from darkroom.progress import PlanNow, Progress
-from darkroom.records import BatchRequest, Item, PlannedItem, Reject
+from darkroom.records import BatchRequest, Item
 from darkroom.settings import Settings
-from darkroom.sources import Source, fingerprint, open_source, read
+from darkroom.sources import OnProgress, Reading, open_source, read
+from darkroom.sources.lines import doubled
+from darkroom.spool import ItemSpool, RejectSpool
 from darkroom.stages.options import parse_options
 
+log = logging.getLogger(__name__)
+_LOG_EVERY_S = 15.0
+_IN_ONE_PIECE_BYTES = 64 << 20
+"""More rejects than this go to the store as a stream."""
+_Cut = Callable[[list[int]], Iterator[bytes]]
+"""Makes the files of chunks of these sizes, in their order."""
 
-def plan_batch(batch: Batch, params: dict[str, Any], settings: Settings) -> Index:
+
+def plan_batch(
+    batch: Batch,
+    params: dict[str, Any],
+    settings: Settings,
+    *,
+    on_progress: OnProgress | None = None,
+    rates: Mapping[str, float] | None = None,
+    servers: Mapping[str, int] | None = None,
+) -> Index:
     """Plan the first round of a batch; what is planned already is returned as it is.
+
+    Args:
+        batch: to plan.
+        params: of its run.
+        settings: roots of sources, limits of chunks.
+        on_progress: told how many bytes of the source have been read, and of how many; by default the log
+            is, now and then.
+        rates: measured seconds per item on one server, by stage, over those of the stage table.
+        servers: live servers by stage, over those of the stage table.
 
     Raises:
         BadRequest: a param is wrong, or the batch id is taken by another request.
         SourceNotAllowed: the source lies outside the allowed roots.
-        SourceChanged: an earlier try began to plan another state of the source.
+        SourceChanged: it changed while it was read (nothing of it is kept: try again), or an earlier try
+            began to plan another state of it.
     """
     request = _request(batch, params)
     if not batch.save_request(request) and batch.request() != request:
         raise BadRequest(f"batch_id {batch.batch_id!r} is taken by a different request; choose another")
     index = batch.index()
     if index is None:  # else the source may be gone by now, and nothing needs it
-        index = _cut(batch, request, open_source(request.source, settings.input_roots), settings)
+        source = open_source(request.source, settings.input_roots)
+        reading = read(source, FLOWS[request.flow], on_progress or _log_progress(request.source))
+
+        def decide(fingerprint: str) -> Params:
+            return decide_params(
+                fingerprint,
+                request.flow,
+                min_chunk_s=settings.min_chunk_s,
+                max_chunk_s=settings.max_chunk_s,
+                shard_chunks=settings.shard_chunks,
+                seconds_per_item=rates,
+                servers=servers,
+            )
+
+        index = _plan(batch, reading, decide)
     Progress(settings.redis_url.get_secret_value()).plan(
         batch.batch_id, PlanNow(index.flow, index.items, index.rejects, len(index.chunk_ids))
     )
@@ -51,7 +98,12 @@ def plan_round(batch: Batch, number: int) -> Index:
     if index is None:
         batch.save_plan_chunk(f"r{number}", leftovers(batch))
         items = batch.plan_chunk(f"r{number}")
-        index = _save_chunks(batch, number, batch.params(), iter(items), len(items), rejects=0)
+        rest = iter(items)
+
+        def cut(sizes: list[int]) -> Iterator[bytes]:
+            return (plan_bytes(islice(rest, size)) for size in sizes)
+
+        index = _save_chunks(batch, number, batch.params(), cut, len(items), rejects=0)
         if index is None:
             raise NotPlanned(f"the chunks of round {number} do not hold its items; it was tampered with")
         batch.save_index(index)
@@ -75,60 +127,78 @@ def _request(batch: Batch, params: dict[str, Any]) -> BatchRequest:
     return request
 
 
-def _cut(batch: Batch, request: BatchRequest, source: Source, settings: Settings) -> Index:
-    """Read the source twice, to count and to cut; what it was is compared before, between and after."""
-    flow = FLOWS[request.flow]
-    seen = fingerprint(source)
-    rejects: list[Reject] = []
-    count = 0
-    for line in read(source, flow):
-        if isinstance(line, Reject):
-            rejects.append(line)
-        else:
-            count += 1
-    batch.save_params(
-        decide_params(
-            seen,
-            request.flow,
-            min_chunk_s=settings.min_chunk_s,
-            max_chunk_s=settings.max_chunk_s,
-            shard_chunks=settings.shard_chunks,
+def _plan(batch: Batch, reading: Reading, decide: Callable[[str], Params]) -> Index:
+    """Read the source into a spool, fix the params, cut the spool."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-plan-") as folder:
+        items = ItemSpool(Path(folder, "items.arrow"), batch.batch_id)
+        rejects = RejectSpool(Path(folder, "rejects.jsonl"))
+        for file, line, found in reading:
+            if isinstance(found, Item):
+                items.add(file, line, found)
+            else:
+                rejects.add(file, line, found)
+        items.close()
+        doubles = (
+            (file, line, doubled(custom_id).reject(line, reading.name(file)))
+            for file, line, custom_id in items.doubles()
         )
-    )
-    params = batch.params()
-    changed = SourceChanged(
-        f"{request.source} changed since batch {batch.batch_id} was begun; start it under a new batch_id"
-    )
-    if params.fingerprint != seen:
-        raise changed
-    batch.save_rejects(rejects)
-    items = (line for line in read(source, flow) if isinstance(line, Item))
-    planned = (_planned(batch.batch_id, item) for item in items)
-    index = _save_chunks(batch, 0, params, planned, count, len(rejects))
-    if index is None or fingerprint(source) != seen:
-        raise changed
+        rejected = rejects.merged(doubles, Path(folder, "merged.jsonl"))
+        batch.save_params(decide(reading.fingerprint))
+        params = batch.params()
+        changed = SourceChanged(
+            f"the source changed since batch {batch.batch_id} was begun; start it under a new batch_id"
+        )
+        if params.fingerprint != reading.fingerprint:
+            raise changed
+        _save_rejects(batch, rejected)
+
+        def cut(sizes: list[int]) -> Iterator[bytes]:
+            return (table_bytes(table) for table in items.cut(sizes))
+
+        index = _save_chunks(batch, 0, params, cut, items.items, rejects.rejects)
+        if index is None:
+            raise changed
     batch.save_index(index)
     return batch.planned()
 
 
+def _save_rejects(batch: Batch, rejects: Path) -> None:
+    """Keep the rejects of a source, which are the same at every try."""
+    if rejects.stat().st_size <= _IN_ONE_PIECE_BYTES:
+        batch.store.create(batch.rejects_path, rejects.read_bytes())
+    elif not batch.store.exists(batch.rejects_path):
+        batch.store.upload(batch.rejects_path, rejects)
+
+
 def _save_chunks(
-    batch: Batch, number: int, params: Params, items: Iterator[PlannedItem], count: int, rejects: int
+    batch: Batch, number: int, params: Params, cut: _Cut, count: int, rejects: int
 ) -> Index | None:
     """Write the chunks of a round; its index, or None where they are not what is planned now."""
     sizes = chunk_sizes(
         count, params.servers, params.k, min_items=params.min_items, cap_items=params.cap_items
     )
     chunk_ids = [chunk_id(n, number) for n in range(len(sizes))]
-    for name, size in zip(chunk_ids, sizes, strict=True):
-        chunk = list(islice(items, size))
-        written = batch.save_plan_chunk(name, chunk)
-        if len(chunk) != size or (not written and batch.plan_chunk(name) != chunk):
-            return None
+    for name, chunk in zip(chunk_ids, cut(sizes), strict=True):
+        path = batch.plan_chunk_path(name)
+        if not batch.store.create(path, chunk):
+            there = batch.store.read(path)
+            # Other bytes may be the same items: written by another version, say.
+            if there != chunk and read_plan(there) != read_plan(chunk):
+                return None
     return Index(
         round=number, flow=params.flow, chunk_ids=chunk_ids, sizes=sizes, items=count, rejects=rejects
     )
 
 
-def _planned(batch_id: str, item: Item) -> PlannedItem:
-    seed = item.seed if item.seed is not None else seed_for(batch_id, item.custom_id)
-    return PlannedItem(**{**item.model_dump(), "seed": seed})
+def _log_progress(source: str) -> OnProgress:
+    """Say in the task's log how far reading is."""
+    said_s = time.monotonic()
+
+    def tell(read_bytes: int, total_bytes: int | None) -> None:
+        nonlocal said_s
+        if time.monotonic() - said_s >= _LOG_EVERY_S:
+            said_s = time.monotonic()
+            of = f" of {total_bytes / 1e6:,.0f}" if total_bytes else ""
+            log.info("read %s%s MB of %s", f"{read_bytes / 1e6:,.0f}", of, source)
+
+    return tell

@@ -2,19 +2,21 @@
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC
+from functools import cache
 from typing import Any
 
 from darkroom.records import SCHEMA_VERSION, PlannedItem
-from darkroom.tables import json_text, read_rows, write_rows
+from darkroom.tables import ROWS_PER_GROUP, json_text, read_rows, write_rows, writer_of
 
 
-def plan_bytes(items: Iterable[PlannedItem]) -> bytes:
-    """The Parquet file of one plan chunk. An `expires_at` without a time zone is taken as UTC."""
+@cache
+def plan_schema() -> Any:
+    """The columns of a plan chunk, as an Arrow schema."""
     import pyarrow as pa  # noqa: PLC0415
 
-    schema = pa.schema(
+    return pa.schema(
         [
             pa.field("custom_id", pa.string(), nullable=False),
             ("prompt", pa.string()),
@@ -29,8 +31,20 @@ def plan_bytes(items: Iterable[PlannedItem]) -> bytes:
             pa.field("schema_version", pa.int32(), nullable=False),
         ]
     )
+
+
+def plan_bytes(items: Iterable[PlannedItem]) -> bytes:
+    """The Parquet file of one plan chunk. An `expires_at` without a time zone is taken as UTC."""
     file = io.BytesIO()
-    write_rows(file, schema, (_row(item) for item in items))
+    write_rows(file, plan_schema(), (_row(item) for item in items))
+    return file.getvalue()
+
+
+def table_bytes(table: Any) -> bytes:
+    """The same from an Arrow table with the columns of `plan_schema`."""
+    file = io.BytesIO()
+    with writer_of(file, plan_schema()) as writer:
+        writer.write_table(table, row_group_size=ROWS_PER_GROUP)
     return file.getvalue()
 
 
@@ -40,13 +54,15 @@ def read_plan(data: bytes) -> list[PlannedItem]:
     Raises:
         NewerSchema: the file was written by a newer Darkroom.
     """
-    return [
-        PlannedItem(
-            **{name: value for name, value in row.items() if name != "schema_version"}
-            | {"options": json.loads(row["options"]), "metadata": json.loads(row["metadata"])}
-        )
-        for row in read_rows(data)
-    ]
+    return [planned_item(row) for row in read_rows(data)]
+
+
+def planned_item(row: Mapping[str, Any]) -> PlannedItem:
+    """A row of the table as an item."""
+    return PlannedItem(
+        **{name: value for name, value in row.items() if name != "schema_version"}
+        | {"options": json.loads(row["options"]), "metadata": json.loads(row["metadata"])}
+    )
 
 
 def _row(item: PlannedItem) -> dict[str, Any]:

@@ -131,8 +131,10 @@ class Result(Record):
 class Reject(Record):
     """A line of the source that is not an item."""
 
+    source: str | None = None
+    """Name of the file, where the source has several."""
     line: int
-    """1-based; for a folder, the position of the file in the listing."""
+    """1-based; a row of a Parquet file; for a folder, the position of the file in the listing."""
     field: str | None
     reason: str
     custom_id: str | None = None

@@ -1,112 +1,131 @@
-"""Find a source, and read it: the one way in for everything that users bring."""
+"""Find a source: the one way in for everything that users bring."""
 
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from darkroom.errors import BadRequest, SourceNotAllowed
-from darkroom.flows import Flow
-from darkroom.inputs import allowed, is_remote, local_path, local_roots, open_allowed
+from darkroom.inputs import allowed, is_remote, local_path, local_roots, remote_allowed
 from darkroom.settings import REPOSITORY
-from darkroom.sources.csv_rows import read_csv
-from darkroom.sources.folder import listing, read_folder
-from darkroom.sources.jsonl_lines import read_jsonl
-from darkroom.sources.lines import Checker, SourceLine
-
-Kind = Literal["jsonl", "csv", "folder"]
-_KINDS: dict[str, Kind] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+from darkroom.sources.files import KNOWN, SourceFile, format_of
+from darkroom.sources.globs import is_glob, local_matches, matching, split_glob
+from darkroom.storage import open_store
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source that may be read: every link and `..` of its path is resolved."""
+    """A source that may be read: files in the order of their names, or one folder of pictures."""
 
-    path: Path
-    kind: Kind
+    uri: str
     roots: tuple[str, ...]
+    files: tuple[SourceFile, ...] = ()
+    folder: Path | None = None
+    """Of pictures; every link and `..` of its path is resolved."""
+    several: bool = False
+    """Whether `uri` stands for any number of files: then rejects say which."""
 
 
 def open_source(uri: str, roots: Sequence[str]) -> Source:
     """Find the source that `uri` names.
 
     Args:
-        uri: a `.jsonl`, `.ndjson` or `.csv` file or a folder of pictures: a path, or `file://`. A relative
-            path is looked up below the repository and below each root; the first that exists counts.
-        roots: folders that sources may lie in.
+        uri: a file of items, or a folder of pictures: a path, or `file://`. Or an object in a store, such
+            as `s3://bucket/items.parquet`. Or a glob of files or objects, or a folder in a store, which
+            stands for all below it. A relative path is looked up below each root and the repository; the
+            first that exists counts.
+        roots: folders, and URLs in stores, that sources may lie in.
 
     Raises:
         SourceNotAllowed: it lies outside every root.
         BadRequest: there is nothing, or nothing that can be read as a source.
+        StoreUnavailable: the object store does not answer.
     """
     if is_remote(uri):
-        raise BadRequest(
-            f"source {uri}: only local files and folders can be sources, under {', '.join(roots)}"
-        )
+        return _remote(uri, tuple(roots))
     path = local_path(uri)
     folders = [Path()] if path.is_absolute() else [*local_roots(roots), REPOSITORY]
     for folder in folders:
         try:
-            root, below = allowed(folder / path, roots)
+            found = _local(uri, folder / path, tuple(roots))
         except SourceNotAllowed:
             if folder == REPOSITORY:  # where most things are no sources: not there, then
                 continue
             raise
-        with suppress(OSError):  # such as a name that is too long
-            if (root / below).exists():
-                return Source(root / below, _kind(uri, root / below), tuple(roots))
-    raise BadRequest(f"source {uri} is not there; looked under {', '.join(roots) or 'no roots at all'}")
+        if found:
+            return found
+    what = "matches no file" if is_glob(str(path)) else "is not there"
+    raise BadRequest(f"source {uri} {what}; looked under {', '.join(roots) or 'no roots at all'}")
 
 
-def read(source: Source, flow: Flow) -> Iterator[SourceLine]:
-    """The items of a source in its order, and a `Reject` for each line that is none.
+def from_here(uri: str) -> str:
+    """What a person at the terminal means by `uri`: a path that exists as seen from here becomes absolute."""
+    if is_remote(uri) or uri.startswith("file://"):
+        return uri
+    if is_glob(uri) and not Path(uri).exists():
+        folder, pattern = split_glob(uri)
+        return f"{Path(folder).resolve()}/{pattern}" if Path(folder).is_dir() else uri
+    return str(Path(uri).resolve()) if Path(uri).exists() else uri
+
+
+def _local(uri: str, path: Path, roots: tuple[str, ...]) -> Source | None:
+    if not is_glob(str(path)) or _exists(path):  # a name may hold a `?` or a `[`
+        root, below = allowed(path, roots)
+        real = root / below
+        if real.is_dir():
+            return Source(uri, roots, folder=real)
+        return Source(uri, roots, (_file(uri, path.name, real, roots),)) if _exists(real) else None
+    folder, pattern = split_glob(str(path))
+    if ".." in pattern.split("/"):
+        raise BadRequest(f"source {uri}: no '..' after a '*'")
+    root, below = allowed(Path(folder), roots)
+    names = sorted(local_matches(root / below, pattern))
+    files = [_file(uri, name, Path(*allowed(root / below / name, roots)), roots) for name in names]
+    return Source(uri, roots, tuple(files), several=True) if files else None
+
+
+def _remote(uri: str, roots: tuple[str, ...]) -> Source:
+    if is_glob(uri):
+        root, below = remote_allowed(uri, roots)
+        folder, pattern = split_glob(below)
+    else:
+        # With a name below it, for the root itself may be the folder.
+        root, below = remote_allowed(f"{uri.rstrip('/')}/*", roots)
+        folder, pattern = below.removesuffix("*").rstrip("/"), "**"
+        if folder and not uri.endswith("/") and open_store(root).exists(folder):
+            name = folder.rpartition("/")[2]
+            return Source(uri, roots, (_file(uri, name, uri, roots),))
+    prefix = f"{folder}/" if folder else ""
+    names = sorted(matching(_names(root, folder, prefix), pattern))
+    if not names:
+        raise BadRequest(f"source {uri} matches no object")
+    base = f"{root.rstrip('/')}/{prefix}"
+    files = [_file(uri, name, base + name, roots) for name in names]
+    return Source(uri, roots, tuple(files), several=True)
+
+
+def _names(root: str, folder: str, prefix: str) -> Iterator[str]:
+    """Objects below a folder; without what Spark leaves beside its data, such as `_SUCCESS`."""
+    for path in open_store(root).list(folder):
+        name = path.removeprefix(prefix)
+        if not name.rpartition("/")[2].startswith("_"):
+            yield name
+
+
+def _file(uri: str, name: str, place: Path | str, roots: tuple[str, ...]) -> SourceFile:
+    """One file of the source `uri`.
 
     Raises:
-        BadRequest: the source as a whole can't be read for this flow.
+        BadRequest: it is none by its name, or not a regular file.
     """
-    if source.kind == "folder" and flow.takes != "image":
-        raise BadRequest(
-            f"{source.path} is a folder of pictures; flow {flow.name} takes prompts, from a file"
-        )
-    return _read(source, flow)
+    form = format_of(str(place))
+    if form is None or (isinstance(place, Path) and not place.is_file()):
+        which = uri if str(place).endswith(uri) else f"{uri}: {place}"
+        raise BadRequest(f"source {which} is neither a folder nor a file whose name ends with {KNOWN}")
+    return SourceFile(name, place, form, roots)
 
 
-def _read(source: Source, flow: Flow) -> Iterator[SourceLine]:
-    if source.kind == "folder":
-        yield from read_folder(source.path, Checker(flow, source.path, source.roots))
-        return
-    checker = Checker(flow, source.path.parent, source.roots)
-    with open_allowed(source.path, source.roots) as file:
-        yield from (read_csv if source.kind == "csv" else read_jsonl)(file, checker)
-
-
-def fingerprint(source: Source) -> str:
-    """What the source is now, as text: of a file its bytes, of a folder its names and sizes.
-
-    Without the time of change: a copy, a checkout or a `touch` is the same source.
-    """
-    digest = hashlib.sha256()
-    size = 0
-    if source.kind == "folder":
-        for path in listing(source.path):
-            length = (source.path / path).lstat().st_size
-            digest.update(os.fsencode(path) + b"\0" + str(length).encode() + b"\0")
-            size += length
-    else:
-        with open_allowed(source.path, source.roots) as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-                size += len(block)
-    return f"{source.kind}:{size}:{digest.hexdigest()}"
-
-
-def _kind(uri: str, path: Path) -> Kind:
-    if path.is_dir():
-        return "folder"
-    kind = _KINDS.get(path.suffix.lower())
-    if kind is None or not path.is_file():
-        raise BadRequest(f"source {uri} is neither a folder nor a file with one of {', '.join(_KINDS)}")
-    return kind
+def _exists(path: Path) -> bool:
+    with suppress(OSError):  # such as a name that is too long
+        return path.exists()
+    return False

@@ -11,13 +11,13 @@ from typing import Any, BinaryIO
 from darkroom.errors import BadRequest
 from darkroom.records import Item
 from darkroom.sources.jsonl_lines import physical_lines
-from darkroom.sources.lines import MAX_LINE_BYTES, BadLine, Checker, SourceLine
+from darkroom.sources.lines import MAX_LINE_BYTES, BadLine, Checker, Found
 
 _JSON_COLUMNS = ("options", "metadata")
 
 
-def read_csv(file: BinaryIO, checker: Checker) -> Iterator[SourceLine]:
-    """The items and rejects of a file, in its order; a reject's line is the first of its row.
+def read_csv(file: BinaryIO, checker: Checker) -> Iterator[Found]:
+    """What each row of a file is, in its order; its line is the first of the row.
 
     A quote that is never closed swallows what follows it up to the next quote, at most 128 KiB (the
     csv module's limit of a cell): these lines are one reject, which names them.
@@ -34,15 +34,15 @@ def read_csv(file: BinaryIO, checker: Checker) -> Iterator[SourceLine]:
             row = next(rows)
             if not row and not lines.too_long:  # an empty line
                 continue
-            item = checker.item(_fields(header, row, lines), strict=False)
+            fields = _fields(header, row, lines)
+            plain = fields.keys().isdisjoint(_JSON_COLUMNS)
+            yield lines.first, checker.item(fields, strict=False, plain=plain)
         except StopIteration:
             return
         except csv.Error as error:
-            yield BadLine(None, f"not CSV: {error}{lines.span}").reject(lines.first)
+            yield lines.first, BadLine(None, f"not CSV: {error}{lines.span}")
         except BadLine as bad:
-            yield bad.reject(lines.first)
-        else:
-            yield item
+            yield lines.first, bad
 
 
 class _Lines:
@@ -54,7 +54,7 @@ class _Lines:
         self.begin_row()
 
     def begin_row(self) -> None:
-        self.first, self.too_long = self.number + 1, False
+        self.first, self.too_long, self.suspect = self.number + 1, False, False
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -64,8 +64,13 @@ class _Lines:
         if line is None:
             self.too_long = True
             return "\n"
-        # What is not UTF-8 becomes lone surrogates here, and `_fields` refuses the row.
-        return line.decode(errors="surrogateescape")
+        self.suspect |= b"\0" in line
+        try:
+            return line.decode()
+        except UnicodeDecodeError:
+            # What is not UTF-8 becomes lone surrogates here, and `_fields` refuses the row.
+            self.suspect = True
+            return line.decode(errors="surrogateescape")
 
     @property
     def span(self) -> str:
@@ -103,19 +108,29 @@ def _fields(header: list[str], row: list[str], lines: _Lines) -> dict[str, Any]:
         raise BadLine(None, f"{len(row)} cells, but the header has {len(header)}{lines.span}")
     fields: dict[str, Any] = {}
     for name, cell in zip(header, row, strict=True):
-        if "\0" in cell:
-            raise BadLine(name or None, "holds a NUL byte; is the file UTF-16, or cut off?")
-        if any("\udc80" <= character <= "\udcff" for character in cell):
-            raise BadLine(name or None, "not UTF-8")
+        if lines.suspect:
+            _must_be_text(name, cell)
         if not cell:
             continue
         if not name:
             raise BadLine(None, "a cell under a column without a name")
-        fields[name] = _json(name, cell) if name in _JSON_COLUMNS else cell
+        fields[name] = parse_cell(name, cell) if name in _JSON_COLUMNS else cell
     return fields
 
 
-def _json(name: str, cell: str) -> Any:
+def _must_be_text(name: str, cell: str) -> None:
+    if "\0" in cell:
+        raise BadLine(name or None, "holds a NUL byte; is the file UTF-16, or cut off?")
+    if any("\udc80" <= character <= "\udcff" for character in cell):
+        raise BadLine(name or None, "not UTF-8")
+
+
+def parse_cell(name: str, cell: str) -> Any:
+    """The JSON in a cell.
+
+    Raises:
+        BadLine: it is none.
+    """
     try:
         return json.loads(cell)
     except RecursionError:

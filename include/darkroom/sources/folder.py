@@ -1,10 +1,10 @@
 """A folder of pictures: each file is an item, its path below the folder is its `custom_id`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from darkroom.sources.lines import BadLine, Checker, SourceLine
+from darkroom.sources.lines import BadLine, Checker, Found
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif"})
 """What the first stage of a flow can decode; `enhance` looks at the bytes again."""
@@ -30,10 +30,15 @@ def listing(folder: Path) -> Iterator[Path]:
     yield from walk(Path())
 
 
-def read_folder(folder: Path, checker: Checker) -> Iterator[SourceLine]:
-    """One line per visible file; what is no picture is a reject, so that nothing is lost silently."""
+def read_folder(folder: Path, checker: Checker, on_file: Callable[[Path, int], None]) -> Iterator[Found]:
+    """One line per visible file; what is no picture is a reject, so that nothing is lost silently.
+
+    Raises:
+        OSError: a file or a folder is gone since it was listed.
+    """
     for number, path in enumerate(listing(folder), start=1):
         custom_id = path.as_posix()
+        on_file(path, (folder / path).lstat().st_size)
         try:
             if path.suffix.lower() not in SUFFIXES:
                 known = ", ".join(sorted(SUFFIXES))
@@ -42,6 +47,6 @@ def read_folder(folder: Path, checker: Checker) -> Iterator[SourceLine]:
             image = (folder / path).absolute().as_uri()
             item = checker.item({"custom_id": custom_id, "image": image}, strict=True)
         except BadLine as bad:
-            yield bad.reject(number)
+            yield number, bad
         else:
-            yield item
+            yield number, item

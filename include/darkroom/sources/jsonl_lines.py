@@ -1,26 +1,28 @@
 """JSON lines: one object a line, UTF-8, with or without BOM, ended by LF, CRLF or the file's end."""
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from darkroom.sources.lines import MAX_LINE_BYTES, BadLine, Checker, SourceLine
+from darkroom.records import Item
+from darkroom.sources.lines import MAX_LINE_BYTES, BadLine, Checker, Found
 
 _BOM = b"\xef\xbb\xbf"
 _LONGEST = MAX_LINE_BYTES + len(_BOM + b"\r\n") + 1
+_FLAT = 60
+"""A line with fewer brackets can't be nested too deeply for anybody."""
 
 
-def read_jsonl(file: BinaryIO, checker: Checker) -> Iterator[SourceLine]:
-    """The items and rejects of a file, in its order; empty lines are skipped but counted."""
+def read_jsonl(file: BinaryIO, checker: Checker) -> Iterator[Found]:
+    """What each line of a file is, in its order; empty lines are skipped but counted."""
     for number, line in physical_lines(file):
         if line is not None and not line.strip():
             continue
         try:
-            item = checker.item(_object(line), strict=True)
+            yield number, _item(line, checker)
         except BadLine as bad:
-            yield bad.reject(number)
-        else:
-            yield item
+            yield number, bad
 
 
 def physical_lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
@@ -30,6 +32,9 @@ def physical_lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
         number += 1
         if number == 1:
             line = line.removeprefix(_BOM)
+        if len(line) <= MAX_LINE_BYTES:
+            yield number, line
+            continue
         whole = line.endswith(b"\n") or len(line) < _LONGEST
         if whole and len(line.rstrip(b"\r\n")) <= MAX_LINE_BYTES:
             yield number, line
@@ -37,6 +42,24 @@ def physical_lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
         while line and not line.endswith(b"\n"):
             line = file.readline(MAX_LINE_BYTES)
         yield number, None
+
+
+def _item(line: bytes | None, checker: Checker) -> Item:
+    """The item on a line.
+
+    Raises:
+        BadLine: there is none.
+    """
+    # Half a surrogate pair comes only as an escape.
+    if line and b"\\u" not in line and line.count(b"{") + line.count(b"[") < _FLAT:
+        try:
+            value = _PLAIN.decode(line.decode())
+        except (ValueError, RecursionError):
+            pass  # the long way says what it is
+        else:
+            if isinstance(value, dict):
+                return checker.item(value, strict=True, plain=True)
+    return checker.item(_object(line), strict=True)
 
 
 def _object(line: bytes | None) -> dict[str, Any]:
@@ -71,3 +94,13 @@ def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         doubled = next(name for name in names if names.count(name) > 1)
         raise BadLine(doubled, "the field is given twice")
     return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+_PLAIN = json.JSONDecoder(object_pairs_hook=_no_doubles, parse_float=_finite, parse_constant=_finite)
