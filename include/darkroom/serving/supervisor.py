@@ -24,6 +24,7 @@ from darkroom.flows import STAGES, Stage
 from darkroom.records import SCHEMA_VERSION
 from darkroom.serving.client import StageClient
 from darkroom.serving.gpu import Gpu
+from darkroom.serving.keeper import watch
 from darkroom.serving.process import ServerProcess
 from darkroom.serving.status import GpuStatus, LoadReport, ServerStatus, State, status_file
 from darkroom.settings import Settings, settings
@@ -253,6 +254,7 @@ def main() -> int:
         parser.error(str(error))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
+    watch(settings().drain_marker, supervisor.stop)
     supervisor.run()
     return 0
 

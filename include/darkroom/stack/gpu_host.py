@@ -1,5 +1,6 @@
 """A machine that works for a plant: per device and stage a model server and a Celery worker."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from darkroom.errors import BadRequest, StackError
 from darkroom.flows import STAGES, Stage
 from darkroom.plant import check_that_it_is_ours
+from darkroom.serving.keeper import OWNER_ENV
 from darkroom.serving.status import ServerStatus, status_file
 from darkroom.serving.supervisor import NO_GPU
 from darkroom.settings import settings
@@ -80,7 +82,7 @@ class GpuHost:
             home.forget_servers()
             home.drain_marker.unlink(missing_ok=True)
             supervisor, parts = Supervisor(home), self._parts(join)
-            env = base(home) | join.shared() | {MARK: str(home.path)}
+            env = base(home) | join.shared() | {MARK: str(home.path), OWNER_ENV: str(os.getpid())}
             try:
                 supervisor.start(render(home, parts.values()), env)
                 Launch(home, supervisor, parts, {}, report).run()
