@@ -65,8 +65,9 @@ class Settings(BaseSettings):
     when it is made, one less than the worker for them has slots."""
     device_memory_mb: int = Field(default=0, ge=0)
     """How much of a device's memory servers may take together; default: all of it."""
-    server_urls: dict[str, str] = {}
-    """The model server that this worker's lanes feed, by stage: `{"generate": "http://127.0.0.1:8101"}`."""
+    server_urls: dict[str, str | list[str]] = {}
+    """The model server that this worker's lanes feed, by stage: `{"generate": "http://127.0.0.1:8101"}`;
+    or a list of some, of which a chunk takes one that is ready."""
     server_status: str = ""
     """The status file of that server, written by its supervisor; empty: it has none."""
     host: str = ""

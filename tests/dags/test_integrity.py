@@ -4,15 +4,26 @@ import copy
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from airflow.exceptions import AirflowClusterPolicyViolation
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
 from airflow.sdk.exceptions import ParamValidationError
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.utils.types import DagRunType
 
 from darkroom.flows import FLOWS, STAGES, queues
 from darkroom.orchestration import policies
 from darkroom.orchestration.dag_docs import page
 from darkroom.settings import REPOSITORY
+from darkroom.stack.credentials import Credentials
+from darkroom.stack.home import Home
+from darkroom.stack.layout import Stack
+from darkroom.stack.parts import parts
+from darkroom.stack.ports import usual_ports
 
 GROUPS = {
     "a.generate": set(),
@@ -67,7 +78,7 @@ def test_shard_flow_has_exactly_these_edges(dags):
 def test_each_stage_runs_on_its_queue_and_in_its_pool_and_the_rest_on_default(dags, dag_id):
     for task in dags[dag_id].tasks:
         stage = STAGES.get(task.task_id.rpartition(".")[2])
-        wanted = (stage.queue, stage.pool) if stage else ("default", "default_pool")
+        wanted = (stage.queue, stage.pool) if stage else ("default", "light")
         assert (task.queue, task.pool) == wanted, task.task_id
         assert task.queue in queues()
 
@@ -106,14 +117,85 @@ def test_a_task_named_after_a_stage_is_routed_whatever_it_asked_for():
     assert (task.queue, task.pool) == ("gpu.inspect", "gpu_inspect")
 
 
+@pytest.fixture(scope="module")
+def scheduled(dags):
+    """A task instance as the scheduler makes it, from the serialized DAG and its run."""
+    serialized = {
+        dag_id: DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+        for dag_id, dag in dags.items()
+    }
+
+    def make(task_id, conf, dag_id="image_flow", run_type=DagRunType.MANUAL, map_index=-1):
+        task = serialized[dag_id].get_task(task_id)
+        run = DagRun(dag_id=dag_id, run_id="run", run_type=run_type, conf=conf)
+        instance = TaskInstance(task, run_id="run", map_index=map_index, dag_version_id=uuid4())
+        instance.refresh_from_task(task, dag_run=run)
+        return instance
+
+    return make
+
+
+@pytest.mark.parametrize(("priority", "weight"), [("bulk", 101), ("normal", 201), (None, 201)])
+@pytest.mark.parametrize("dag_id", ["image_flow", "shard_flow"])
+def test_chunks_of_other_runs_stay_on_the_queue_and_in_the_pool_of_their_stage(
+    scheduled, dag_id, priority, weight
+):
+    conf = {"priority": priority} if priority else {}
+    for map_index in (0, 7):
+        chunk = scheduled("a_c.generate", conf, dag_id, map_index=map_index)
+        found = (chunk.queue, chunk.pool, chunk.priority_weight)
+        assert found == ("gpu.generate", "gpu_generate", weight)
+
+
+@pytest.mark.parametrize("dag_id", ["image_flow", "shard_flow"])
+def test_chunks_of_an_interactive_run_have_their_own_queue_and_pool(scheduled, dag_id):
+    for map_index in (0, 7):
+        chunk = scheduled("a_c.inspect", {"priority": "interactive"}, dag_id, map_index=map_index)
+        assert (chunk.queue, chunk.pool) == ("gpu.inspect.now", "gpu_inspect_now")
+        assert chunk.priority_weight == 302
+        assert chunk.queue in queues()
+
+
 @pytest.mark.parametrize(
-    ("priority", "weight"), [("bulk", 1), ("normal", 101), ("interactive", 201), (None, 101)]
+    ("priority", "pool"), [("bulk", "light"), ("normal", "light"), ("interactive", "default_pool")]
 )
-def test_the_priority_of_a_run_weighs_its_tasks(priority, weight):
-    run = type("Run", (), {"conf": {"priority": priority} if priority else None})()
-    instance = type("TI", (), {"task": _Task("plan", "default"), "priority_weight": 1})()
-    policies.task_instance_mutation_hook(instance, run)
-    assert instance.priority_weight == weight
+def test_light_tasks_of_an_interactive_run_wait_for_no_others(scheduled, priority, pool):
+    for task_id in ("plan", "collect", "deliver"):
+        instance = scheduled(task_id, {"priority": priority})
+        assert (instance.queue, instance.pool) == ("default", pool)
+
+
+def test_a_backfill_gives_way_to_every_other_run_and_takes_no_fast_lane(scheduled):
+    old = scheduled("a_c.inspect", {"priority": "interactive"}, run_type=DagRunType.BACKFILL_JOB, map_index=0)
+    new = scheduled("a_c.generate", {"priority": "bulk"}, map_index=0)
+    assert old.priority_weight < new.priority_weight
+    assert (old.queue, old.pool) == ("gpu.inspect", "gpu_inspect")
+
+
+def test_a_task_instance_without_a_run_stays_as_its_task_says(dags):
+    instance = SimpleNamespace(task=dags["image_flow"].get_task("plan"), pool="p", queue="q")
+    policies.task_policy(task := _Task("plan", "default"))
+    policies.task_instance_mutation_hook(instance, None)
+    assert (instance.pool, instance.queue, task.pool) == ("p", "q", "light")
+
+
+def test_a_pool_of_a_users_own_task_is_left_alone():
+    task = _Task("mine", "default")
+    task.pool = "mine"
+    policies.task_policy(task)
+    assert task.pool == "mine"
+
+
+def test_every_queue_has_a_worker_and_every_worker_a_queue(tmp_path):
+    home = Home(tmp_path / "home")
+    home.create()
+    listed = parts(Stack(home, Credentials(), usual_ports())).values()
+    taken = [
+        part.command[part.command.index("--queues") + 1].split(",")
+        for part in listed
+        if part.name.startswith("worker-")
+    ]
+    assert {queue for some in taken for queue in some} == set(queues())
 
 
 @pytest.mark.parametrize(

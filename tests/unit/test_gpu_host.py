@@ -173,6 +173,10 @@ def test_each_gpu_has_a_server_and_a_pinned_worker_per_stage(setting, tmp_path):
     host = GpuHost(find_stages("generate,inspect"), [Device("gpu0", "0", 9000), Device("gpu1", "1", 9000)])
     host.home.create()
     parts = host._parts(join)
+    now = parts.pop("worker-now-generate-gpu0")
+    assert now.command[now.command.index("--queues") + 1] == "gpu.generate.now,gpu.inspect.now"
+    assert now.command[now.command.index("--concurrency") + 1] == "4"
+    assert set(now.needs) == {name for name in parts if name.startswith("server")}
     assert list(parts) == [
         f"{kind}-{stage}-gpu{gpu}" for gpu in (0, 1) for stage in ("generate", "inspect")
         for kind in ("server", "worker")
@@ -180,6 +184,7 @@ def test_each_gpu_has_a_server_and_a_pinned_worker_per_stage(setting, tmp_path):
     for name, part in parts.items():
         if name.startswith("server"):
             assert part.command[part.command.index("--gpu") + 1] == name[-1]
+            assert f"unix://{part.environment['DARKROOM_DOOR']}" in now.environment["DARKROOM_SERVER_URLS"]
         else:
             assert part.command[part.command.index("--queues") + 1] == f"gpu.{name.split('-')[1]}"
             assert part.environment["AIRFLOW__CELERY__BROKER_URL"] == "redis://:b@h/0"

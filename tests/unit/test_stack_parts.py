@@ -1,6 +1,9 @@
 import configparser
+import json
+import os
 import shlex
 import socket
+from pathlib import Path
 
 import pytest
 from supervisor.options import ServerOptions
@@ -42,6 +45,19 @@ def test_every_stage_has_its_servers_each_with_a_worker(stack):
             port = str(stack.ports[f"server-{name}"])
             assert option(listed[f"server-{name}"], "--port") == port
             assert f"http://127.0.0.1:{port}" in worker.environment["DARKROOM_SERVER_URLS"]
+
+
+def test_one_worker_takes_what_somebody_waits_for_to_the_doors_of_all_servers(stack):
+    listed = parts(stack)
+    worker = listed["worker-now"]
+    assert option(worker, "--queues").split(",") == [stage.now_queue for stage in STAGES.values()]
+    doors = json.loads(worker.environment["DARKROOM_SERVER_URLS"])
+    servers = [name.removeprefix("server-") for name in listed if name.startswith("server-")]
+    assert option(worker, "--concurrency") == str(len(servers))
+    assert {Path(door).stem for those in doors.values() for door in those} == set(servers)
+    for door in (door.removeprefix("unix://") for those in doors.values() for door in those):
+        assert len(os.fsencode(door)) <= 107
+        assert listed[f"server-{Path(door).stem}"].environment["DARKROOM_DOOR"] == door
 
 
 def test_workers_and_servers_know_neither_the_database_s_password_nor_a_signing_key(stack):

@@ -1,54 +1,86 @@
 """The lane of this worker: its model server, its host name, its reasons to stop."""
 
 import platform
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
-from darkroom.chunk import Lane
+from darkroom.chunk import ChunkStopped, Lane
 from darkroom.errors import ServerGone
 from darkroom.flows import Stage
+from darkroom.orchestration.gate import this_server, why_not_ready
 from darkroom.progress import Progress
-from darkroom.serving.client import StageClient
-from darkroom.serving.status import ServerStatus, State
+from darkroom.serving.client import UNIX, StageClient
 from darkroom.settings import settings
 
 
-def why_not_ready() -> str:
-    """Why this worker's server takes no chunk now; nothing when it does, or has no supervisor."""
-    path = settings().server_status
-    status = ServerStatus.read(Path(path)) if path else None
-    if status is None or status.state is State.READY:
-        return ""
-    return f"{status.name} is {status.state}" + (f": {status.reason}" if status.reason else "")
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A model server that this worker may feed."""
+
+    url: str
+    name: str
+    """On this host, such as `generate-1`; empty: it has no supervisor."""
+
+    @classmethod
+    def at(cls, url: str) -> "Server":
+        """The server at an address: a door has its name, by port this worker knows one only."""
+        return cls(url, Path(url).stem if url.startswith(UNIX) else this_server())
+
+    @property
+    def by_the_door(self) -> bool:
+        """Whether what it is sent goes past its queue."""
+        return self.url.startswith(UNIX)
 
 
-@contextmanager
-def open_lane(stage: Stage) -> Iterator[Lane]:
-    """A lane to the worker's server of `stage`, closed at the end.
+def choose_server(stage: Stage) -> Server:
+    """A server of `stage` for a chunk: one that is ready, if any is.
 
     Raises:
         ServerGone: this worker has no server of the stage.
     """
-    here = settings()
-    url = here.server_urls.get(stage.name)
-    if url is None:
+    urls = settings().server_urls.get(stage.name) or []
+    servers = [Server.at(url) for url in ([urls] if isinstance(urls, str) else urls)]
+    if not servers:
         raise ServerGone(
-            f"this worker takes from {stage.queue} but has no {stage.name} server: "
+            f"this worker takes from the queues of {stage.name} but has no {stage.name} server: "
             'set DARKROOM_SERVER_URLS={"' + stage.name + '": "http://127.0.0.1:PORT"}'
         )
-    client = StageClient(url, stage.deadline_s)
+    if len(servers) == 1:
+        return servers[0]
+    ready = [server for server in servers if not why_not_ready(server.name)]
+    return random.choice(ready or servers)  # noqa: S311 - who is chosen is no secret
+
+
+@contextmanager
+def open_lane(stage: Stage, server: Server | None = None) -> Iterator[Lane]:
+    """A lane to a server of `stage`, closed at the end.
+
+    Args:
+        stage: its row.
+        server: as `choose_server` has chosen, which is the default.
+
+    Raises:
+        ServerGone: this worker has no server of the stage.
+    """
+    here, server = settings(), server or choose_server(stage)
+    client = StageClient(server.url, stage.deadline_s)
+    locks, key = here.home / "run", server.name or urlparse(server.url).port
     try:
         yield Lane(
             client=client,
-            host=here.host or platform.node(),
+            # What is told of a host is told of its server, whichever worker fed it.
+            host=f"{server.name}@{platform.node()}" if server.by_the_door else here.host or platform.node(),
             progress=Progress(here.redis_url.get_secret_value()),
             input_roots=here.input_roots,
             grace_s=here.server_grace_s,
-            alone_lock=here.home / "run" / f"alone-{urlparse(url).port}.lock",
-            ahead_lock=here.home / "run" / f"ahead-{urlparse(url).port}.lock",
-            should_stop=lambda: "this host is draining" if here.drain_marker.exists() else None,
+            alone_lock=locks / f"alone-{key}.lock",
+            # Who waits for his chunk needs no second batch at the door, and bulk shall not lose its turn.
+            ahead_lock=None if server.by_the_door else locks / f"ahead-{key}.lock",
+            should_stop=lambda: ChunkStopped("this host is draining") if here.drain_marker.exists() else None,
         )
     finally:
         client.close()

@@ -1,5 +1,6 @@
-"""Cluster policies: every task of a stage runs on the stage's queue and in its pool, or not at all.
+"""Cluster policies: every task of a stage runs on a queue and in a pool of the stage, or not at all.
 
+What somebody waits for (`interactive`) has queues and pools of its own, so that no bulk stands before it.
 Found by Airflow through the entry point `airflow.policy`.
 """
 
@@ -7,24 +8,29 @@ from typing import Any
 
 from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.policies import hookimpl
+from airflow.utils.types import DagRunType
 
-from darkroom.flows import STAGES, queues
+from darkroom.flows import LIGHT_POOL, STAGES, Stage, queues
 
-PRIORITY_WEIGHTS = {"bulk": 0, "normal": 100, "interactive": 200}
+INTERACTIVE = "interactive"
+PRIORITY_WEIGHTS = {"bulk": 100, "normal": 200, INTERACTIVE: 300}
 """Far enough apart that no chunk of a lower priority goes before one of a higher, however deep."""
+BACKFILL_WEIGHT = 0
+"""Old days give way to fresh work, whatever priority they were started with."""
+_DEFAULT_POOL = "default_pool"
 
 
 @hookimpl
 def task_policy(task: Any) -> None:
-    """Route a task named after a stage; refuse a queue that no worker takes from.
+    """Route a task by the stage that it is named after; refuse a queue that no worker takes from.
 
     Raises:
         AirflowClusterPolicyViolation: the queue is unknown; a task on it would wait for ever.
     """
-    stage = STAGES.get(task.task_id.rpartition(".")[2])
-    if stage is not None:
-        task.queue = stage.queue
-        task.pool = stage.pool
+    if stage := _stage_of(task):
+        task.queue, task.pool = stage.queue, stage.pool
+    elif task.pool == _DEFAULT_POOL:
+        task.pool = LIGHT_POOL
     if task.queue not in queues():
         raise AirflowClusterPolicyViolation(
             f"task {task.task_id} asks for queue {task.queue!r}, which has no worker; "
@@ -34,9 +40,27 @@ def task_policy(task: Any) -> None:
 
 @hookimpl
 def task_instance_mutation_hook(task_instance: Any, dag_run: Any) -> None:
-    """Weigh a run's tasks by the `priority` it was started with, over their depth in the flow."""
-    if dag_run is None or task_instance.task is None:
+    """Weigh and route a run's tasks by the `priority` it was started with.
+
+    Airflow calls it whenever it has set a task instance's queue, pool and weight from its task.
+    """
+    task = task_instance.task
+    if dag_run is None or task is None:
         return
-    weight = PRIORITY_WEIGHTS.get((dag_run.conf or {}).get("priority", "normal"))
-    if weight is not None:
-        task_instance.priority_weight = weight + task_instance.task.priority_weight
+    if dag_run.run_type == DagRunType.BACKFILL_JOB:
+        task_instance.priority_weight = BACKFILL_WEIGHT + task.priority_weight
+        return
+    priority = (dag_run.conf or {}).get("priority", "normal")
+    if priority not in PRIORITY_WEIGHTS:
+        return
+    task_instance.priority_weight = PRIORITY_WEIGHTS[priority] + task.priority_weight
+    if priority != INTERACTIVE:
+        return
+    if stage := _stage_of(task):
+        task_instance.queue, task_instance.pool = stage.now_queue, stage.now_pool
+    elif task.pool == LIGHT_POOL:
+        task_instance.pool = _DEFAULT_POOL
+
+
+def _stage_of(task: Any) -> Stage | None:
+    return STAGES.get(task.task_id.rpartition(".")[2])

@@ -14,6 +14,7 @@ from darkroom.orchestration.triggers import Resumed
 if TYPE_CHECKING:
     from darkroom.batches import Batch
     from darkroom.chunk import ChunkStopped, Lane
+    from darkroom.orchestration.lane import Server
 
 STOPPED_RETRY_S = 15
 """How soon a chunk that was asked to stop is offered again."""
@@ -41,12 +42,14 @@ class RunStage(BaseOperator):
         from darkroom.chunk import ChunkPaused, ChunkStopped
         from darkroom.errors import StoreUnavailable
         from darkroom.fence import is_hosts_fault
-        from darkroom.orchestration.gate import fence_of, this_server
+        from darkroom.orchestration.gate import fence_of
+        from darkroom.orchestration.lane import choose_server
         from darkroom.orchestration.tasks import batch_of
 
-        batch, stage, server = batch_of(context), STAGES[self.stage_name], this_server()
+        batch, stage = batch_of(context), STAGES[self.stage_name]
+        server = choose_server(stage)
         try:
-            told = self._run(batch, stage, context)
+            told = self._run(batch, stage, server, context)
         except ChunkPaused:
             self.defer(trigger=Resumed(batch.batch_id), method_name="resumed")
         except ChunkStopped as stopped:  # goes on from the images that exist
@@ -57,18 +60,18 @@ class RunStage(BaseOperator):
             self.log.warning("paused, for the store refuses; looking again in %d s: %s", STORE_RETRY_S, error)
             raise AirflowRescheduleException(_in(STORE_RETRY_S)) from error
         except Exception as error:
-            if server and is_hosts_fault(error):
-                fence_of(server).strike(str(error))
+            if server.name and is_hosts_fault(error):
+                fence_of(server.name).strike(str(error))
             raise
-        if server:
-            fence_of(server).clear()
+        if server.name:
+            fence_of(server.name).clear()
         return told
 
     def resumed(self, context: Any, event: Any) -> str:
         """The batch is no longer paused."""
         return self.execute(context)
 
-    def _run(self, batch: "Batch", stage: Stage, context: Any) -> str:
+    def _run(self, batch: "Batch", stage: Stage, server: "Server", context: Any) -> str:
         from darkroom.budget import Budget, measured_elsewhere
         from darkroom.chunk import ChunkStopped, run_chunk
         from darkroom.control import Control
@@ -81,11 +84,11 @@ class RunStage(BaseOperator):
         names = [item.custom_id for item in (items[0], items[-1])]
         context["chunk_name"] = " … ".join(dict.fromkeys(names))
         redis_url = settings().redis_url.get_secret_value()
-        with open_lane(stage) as lane:
+        with open_lane(stage, server) as lane:
             steered = _steered(lane, Control(redis_url), batch.batch_id)
             if stop := steered():
                 raise stop
-            if reason := why_not_ready():
+            if reason := why_not_ready(server.name):
                 raise ChunkStopped(reason)
             doubts = context["ti"].try_number <= DOUBTED_TRIES
             budget = Budget(

@@ -1,4 +1,7 @@
-"""A machine that works for a plant: per device and stage a model server and a Celery worker."""
+"""A machine that works for a plant: per device and stage a model server and a Celery worker.
+
+One more worker takes what somebody waits for to all of them.
+"""
 
 import os
 import time
@@ -106,18 +109,19 @@ class GpuHost:
         usual = {name: _FIRST_PORT for name, _, _ in self.servers}
         ports = choose_ports(usual, home.read_state().get("ports", {}))
         home.update_state(ports=ports)
+        now = f"now-{self.servers[0][0]}"
         site = Site(
             home=home,
-            ping=health.WorkerPing(join.broker_url, [celery_name(name) for name in ports]),
+            ping=health.WorkerPing(join.broker_url, [celery_name(name) for name in (now, *ports)]),
             redis_url=join.redis_url,
             environment=joined(join, home),
             server_first=True,
+            now=now,
         )
-        return {
-            part.name: part
-            for name, stage, device in self.servers
-            for part in site.server_with_worker(stage, name, ports[name], device.gpu or NO_GPU)
-        }
+        listed = [site.now_worker([(stage, name) for name, stage, _ in self.servers])]
+        for name, stage, device in self.servers:
+            listed += site.server_with_worker(stage, name, ports[name], device.gpu or NO_GPU)
+        return {part.name: part for part in listed}
 
     def _watch(self, supervisor: Supervisor, report: Report) -> None:
         """Report what the servers are doing until interrupted.

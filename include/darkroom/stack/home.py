@@ -96,8 +96,16 @@ class Home:
         return self.logs / f"{name}.log"
 
     def socket(self) -> Path:
-        """Supervisor's socket: below `run/`, or in a private folder where that path is too long."""
-        usual = self.path / "run" / "supervisor.sock"
+        """Supervisor's socket."""
+        return self._socket("supervisor.sock")
+
+    def door(self, server: str) -> Path:
+        """The socket at which a model server takes what somebody waits for; its stem is the server's name."""
+        return self._socket(f"{server}.sock")
+
+    def _socket(self, name: str) -> Path:
+        """Below `run/`, or in a private folder where that path is too long."""
+        usual = self.path / "run" / name
         if len(os.fsencode(usual)) <= _LONGEST_SOCKET_PATH:
             return usual
         kept = self.read_state().get("socket_folder")
@@ -105,7 +113,7 @@ class Home:
             kept = tempfile.mkdtemp(prefix="darkroom-")
         folder = Path(kept)
         self.update_state(socket_folder=str(folder))
-        return folder / "supervisor.sock"
+        return folder / name
 
     def read_state(self) -> dict[str, Any]:
         """What earlier starts chose and must be kept: ports, folders. Empty when it can't be read."""

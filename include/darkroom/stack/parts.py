@@ -6,7 +6,7 @@ All of them follow from the stage table.
 import sys
 from functools import partial
 
-from darkroom.flows import DEFAULT_QUEUE, STAGES
+from darkroom.flows import DEFAULT_QUEUE, STAGES, Stage
 from darkroom.stack import environment, health, valkey
 from darkroom.stack.credentials import ADMIN
 from darkroom.stack.layout import BROKER, PROGRESS, Stack
@@ -27,16 +27,19 @@ def parts(stack: Stack) -> dict[str, Part]:
         _capacity(stack, int(slots) - 1),
         site.worker("default", DEFAULT_QUEUE, int(slots)),
     ]
-    for stage in STAGES.values():
-        for number in range(1, stage.servers + 1):
-            name = f"{stage.name}-{number}"
-            listed += site.server_with_worker(stage, name, stack.ports[f"server-{name}"])
+    for stage, name in _servers():
+        listed += site.server_with_worker(stage, name, stack.ports[f"server-{name}"])
+    if servers := _servers():
+        listed.append(site.now_worker(servers))
     return {part.name: part for part in listed}
 
 
+def _servers() -> list[tuple[Stage, str]]:
+    return [(s, f"{s.name}-{number}") for s in STAGES.values() for number in range(1, s.servers + 1)]
+
+
 def _site(stack: Stack) -> Site:
-    servers = [f"{s.name}-{number}" for s in STAGES.values() for number in range(1, s.servers + 1)]
-    workers = [celery_name(name) for name in ("default", *servers)]
+    workers = [celery_name(name) for name in ("default", "now", *(name for _, name in _servers()))]
     return Site(
         home=stack.home,
         ping=health.WorkerPing(stack.redis_url(BROKER), workers),

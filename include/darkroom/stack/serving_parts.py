@@ -1,4 +1,4 @@
-"""A model server under its supervisor, and the Celery worker whose lanes feed it.
+"""A model server under its supervisor, the Celery worker whose lanes feed it, and one for who can't wait.
 
 The same on the plant's own machine and on a GPU host that joins it.
 """
@@ -6,10 +6,12 @@ The same on the plant's own machine and on a GPU host that joins it.
 import json
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from darkroom.flows import Stage
+from darkroom.serving.client import UNIX
+from darkroom.serving.door import DOOR_ENV
 from darkroom.serving.status import status_file
 from darkroom.settings import settings
 from darkroom.stack import health
@@ -30,6 +32,8 @@ class Site:
     """Live progress, and who is there."""
     environment: Mapping[str, str] = field(repr=False)
     """For Celery workers."""
+    now: str = "now"
+    """The name of its worker for interactive runs: the same as no other worker's on this machine."""
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     """Parts of the plant, where they run beside these."""
@@ -40,6 +44,20 @@ class Site:
         """The parts `server-{name}` and `worker-{name}`."""
         return [self._server(stage, name, port, gpu), self._lanes(stage, name, port)]
 
+    def now_worker(self, servers: Sequence[tuple[Stage, str]]) -> Part:
+        """The part that takes what somebody waits for to the doors of all servers of the machine.
+
+        One for all, as a worker takes some 200 MB, idle or not; a chunk chooses its server itself.
+        """
+        doors: dict[str, list[str]] = {}
+        for stage, name in servers:
+            doors.setdefault(stage.name, []).append(f"{UNIX}{self.home.door(name)}")
+        queues = ",".join(dict.fromkeys(stage.now_queue for stage, _ in servers))
+        extra = {"DARKROOM_SERVER_URLS": json.dumps(doors)}
+        names = tuple(f"server-{name}" for _, name in servers)
+        drain_s = max(stage.drain_s for stage, _ in servers)
+        return self.worker(self.now, queues, len(servers), extra, names, drain_s)
+
     def worker(
         self,
         name: str,
@@ -49,7 +67,7 @@ class Site:
         server: tuple[str, ...] = (),
         drain_s: int = 30,
     ) -> Part:
-        """A Celery worker on one queue."""
+        """A Celery worker on one queue, or on several, with commas between them."""
         host = celery_name(name)
         options = ("--queues", queue, "--concurrency", str(slots), "--celery-hostname", host)
         return Part(
@@ -84,6 +102,7 @@ class Site:
                 "OMP_NUM_THREADS": str(settings().threads),
                 "DARKROOM_REDIS_URL": self.redis_url,
                 "DARKROOM_HOST": socket.gethostname(),
+                DOOR_ENV: str(self.home.door(name)),
             },
             deadline_s=stage.load_s + stage.deadline_s,
             stop_wait_s=stage.drain_s,
