@@ -7,12 +7,13 @@ loads nothing. Large batches are sampled evenly.
 import base64
 import html
 import io
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageOps
 
 from darkroom.batches import Batch
-from darkroom.generations import rows
+from darkroom.generations import rows_at
 from darkroom.records import Result, Status
 from darkroom.sheet_page import PAGE
 from darkroom.sheet_picture import THUMBNAIL_PX, Tile, draw
@@ -94,10 +95,9 @@ def _data_uri(thumbnail: Image.Image) -> str:
 
 
 def _tiles(batch: Batch, summary: Summary) -> Iterator[Tile]:
-    positions = set(sample(summary.items))
-    chosen = {position: row for position, row in enumerate(rows(batch, summary)) if position in positions}
+    positions = sample(summary.items)
     prompts = _prompts(batch, positions)
-    for position, row in chosen.items():
+    for position, row in rows_at(batch, summary, positions).items():
         yield Tile(row.custom_id, row.status, prompts.get(position, ""), note_of(row), _thumbnail(batch, row))
 
 
@@ -111,15 +111,16 @@ def note_of(row: Result) -> str:
     return ", ".join(said)
 
 
-def _prompts(batch: Batch, positions: set[int]) -> dict[int, str]:
+def _prompts(batch: Batch, positions: Sequence[int]) -> dict[int, str]:
     """Prompts by position: rows lie in plan order, so the plan's sizes say which chunks to open."""
     index = batch.planned()
     prompts: dict[int, str] = {}
     start = 0
     for chunk_id, size in zip(index.chunk_ids, index.sizes, strict=True):
-        if positions & set(range(start, start + size)):
-            items = batch.plan_chunk(chunk_id)
-            prompts |= {start + place: item.prompt for place, item in enumerate(items) if item.prompt}
+        here = positions[bisect_left(positions, start) : bisect_left(positions, start + size)]
+        if here:
+            told = batch.plan_table(chunk_id, ["prompt"])["prompt"].to_pylist()
+            prompts |= {position: told[position - start] or "" for position in here}
         start += size
     return prompts
 

@@ -11,12 +11,14 @@ there when a lower one was begun.
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from darkroom.batches import Batch
 from darkroom.records import Result
-from darkroom.result_table import read_results
+from darkroom.result_table import Row, read_results, result_of
 from darkroom.summary import Summary
+from darkroom.tables import open_table
 
 
 def current(batch: Batch) -> Summary | None:
@@ -29,7 +31,34 @@ def current(batch: Batch) -> Summary | None:
 
 def rows(batch: Batch, summary: Summary) -> Iterator[Result]:
     """The rows of a generation, in plan order."""
-    yield from read_results(batch.store.read(batch.manifest_path(summary.generation, "manifest.parquet")))
+    yield from read_results(_table_file(batch, summary))
+
+
+def row_groups(batch: Batch, summary: Summary, columns: Sequence[str]) -> Iterator[list[Row]]:
+    """Some columns of a generation's rows, in plan order, by row group; free-form values stay text."""
+    file = open_table(_table_file(batch, summary))
+    for number in range(file.num_row_groups):
+        yield file.read_row_group(number, columns=columns, use_threads=False).to_pylist()
+
+
+def rows_at(batch: Batch, summary: Summary, positions: Iterable[int]) -> dict[int, Result]:
+    """The rows at some positions; only the row groups that hold them are read."""
+    file = open_table(_table_file(batch, summary))
+    wanted = sorted(set(positions))
+    found: dict[int, Result] = {}
+    begin = 0
+    for number in range(file.num_row_groups):
+        end = begin + file.metadata.row_group(number).num_rows
+        here = [position for position in wanted if begin <= position < end]
+        if here:
+            group = file.read_row_group(number, use_threads=False).take([place - begin for place in here])
+            found |= zip(here, map(result_of, group.to_pylist()), strict=True)
+        begin = end
+    return found
+
+
+def _table_file(batch: Batch, summary: Summary) -> Any:
+    return batch.store.open(batch.manifest_path(summary.generation, "manifest.parquet"))
 
 
 def claim(batch: Batch) -> int:

@@ -2,22 +2,22 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darkroom.batches import Batch, json_line
+from darkroom.batches import Batch
 from darkroom.generations import claim, current, rows
-from darkroom.outcomes import digest, leftovers, outcomes, snapshot
-from darkroom.records import Result, Status
-from darkroom.result_table import write_results
+from darkroom.outcomes import digest, elapsed_s, iter_leftovers, leftovers, outcomes, snapshot
+from darkroom.records import Status
+from darkroom.result_table import ResultWriter, json_lines
 from darkroom.summary import Summary, Tally
 from darkroom.verification import VerifyReport, verify
 
-__all__ = ["Summary", "VerifyReport", "collect", "current", "leftovers", "rows", "verify"]
+__all__ = ["Summary", "VerifyReport", "collect", "current", "iter_leftovers", "leftovers", "rows", "verify"]
 
 _FILES = ("manifest.parquet", "manifest.jsonl", "errors.jsonl")
+_ERRORS = {Status.FAILED.value, Status.TIMED_OUT.value}
 
 
 def collect(batch: Batch) -> Summary:
@@ -52,28 +52,31 @@ class _Draft:
 
 
 def _draft(batch: Batch, files: frozenset[str], folder: Path) -> _Draft:
-    """Write the files to `folder`, in one pass over the outcomes: a batch need not fit into memory."""
+    """Write the files to `folder`, in one pass over the outcomes, a chunk at a time."""
     tally = Tally()
     content = hashlib.sha256()
 
-    def told() -> Iterator[Result]:
-        for outcome in outcomes(batch, files):
-            row = tally.add(outcome)
-            line = json_line(row)
-            content.update(line)
-            all_lines.write(line)
-            if row.status in (Status.FAILED, Status.TIMED_OUT):
-                error_lines.write(line)
-            yield row
-
     table_name, all_name, errors_name = _FILES
     with (
-        (folder / table_name).open("wb") as table,
+        (folder / table_name).open("wb") as table_file,
         (folder / all_name).open("wb") as all_lines,
         (folder / errors_name).open("wb") as error_lines,
+        ResultWriter(table_file) as writer,
     ):
-        write_results(table, told())
-    counts = {"rejects": batch.planned().rejects, **tally.fields()}
+        for chunk in outcomes(batch, files):
+            table = tally.add(chunk)
+            writer.write(table)
+            lines = json_lines(table)
+            data = "".join(lines).encode()
+            content.update(data)
+            all_lines.write(data)
+            statuses = table["status"].to_pylist()
+            error_lines.writelines(
+                line.encode() for line, status in zip(lines, statuses, strict=True) if status in _ERRORS
+            )
+    counts = {"rejects": batch.planned().rejects, **tally.fields(), "elapsed_s": elapsed_s(batch, files)}
+    if counts["lower_bound_s"]:
+        counts["excess"] = round(counts["elapsed_s"] / counts["lower_bound_s"] - 1, 4)
     return _Draft(folder, counts, content.hexdigest(), digest(files))
 
 
@@ -81,7 +84,7 @@ def _commit(batch: Batch, generation: int, draft: _Draft) -> Summary:
     uris = {}
     for name in _FILES:
         path = batch.manifest_path(generation, name)
-        batch.store.create(path, (draft.folder / name).read_bytes())
+        batch.store.upload(path, draft.folder / name)
         uris[name] = batch.store.uri(path)
     summary = Summary(
         batch_id=batch.batch_id,

@@ -1,4 +1,4 @@
-"""What became of each planned item, over all stages and rounds: parts joined with plans, read only.
+"""What became of each planned item, over all stages and rounds: read only, a chunk at a time.
 
 Everything derives from a snapshot of which files there are. Files are write-once, so the same snapshot
 gives the same outcomes, whoever looks and whenever.
@@ -7,42 +7,59 @@ gives the same outcomes, whoever looks and whenever.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from darkroom.ahead import ahead
 from darkroom.batches import Batch, Index
+from darkroom.errors import NotPlanned
 from darkroom.flows import FLOWS
 from darkroom.planning import seed_for
-from darkroom.records import ErrorInfo, PlannedItem, Result, Status
+from darkroom.records import PlannedItem, Status
+from darkroom.result_table import Row, replaced
+from darkroom.tries import ChunkTries, chunk_tries
 
-UNDONE = "undone"
-"""The error code of an item that no stage has finished with, nor set aside."""
-LAST_ROUND_FOR_UNDONE = 2
-"""What is undone is cut again into rounds up to this one, so that a hopeless item ends."""
-_RANKS = {Status.COMPLETED: 3, Status.REJECTED: 2, Status.FAILED: 1, Status.TIMED_OUT: 1}
+_ROWS_AHEAD = 32_768
+_CHUNKS_AHEAD = 32
 
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """One item in one round."""
-
-    item: PlannedItem
-    row: Result
-    undone: bool
-
-    @property
-    def rank(self) -> int:
-        """The higher wins over tries of the same item."""
-        return 0 if self.undone else _RANKS[self.row.status]
+Try = tuple[ChunkTries, int]
+"""One item in one round: its chunk there, and its position in it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """One planned item over all rounds."""
+class ChunkOutcomes:
+    """The items of one chunk of the first round, over all rounds."""
 
-    row: Result
-    """The final one: of its best try, with attempts and seconds of all."""
-    tries: Sequence[Try]
-    """One per round that had it, in their order."""
-    undone: bool
+    first: ChunkTries
+    later: dict[int, list[Try]]
+    """Of those that came again: position in the first round to the tries after it, in their order."""
+
+    def tries(self, position: int) -> list[Try]:
+        """One per round that had the item, in their order."""
+        return [(self.first, position), *self.later.get(position, ())]
+
+    def best(self, position: int) -> Try:
+        """The best try wins, of equals the latest."""
+        numbered = enumerate(self.tries(position))
+        return max(numbered, key=lambda entry: (entry[1][0].rank(entry[1][1]), entry[0]))[1]
+
+    def undone(self) -> int:
+        """How many items no round has finished with."""
+        return len(self.first.undone - self.later.keys()) + sum(
+            place in tries.undone for tries, place in map(self.best, self.later)
+        )
+
+    def table(self) -> Any:
+        """The final rows, in plan order: each of its best try, with attempts and seconds of all."""
+        return replaced(self.first.table, {position: self._merged(position) for position in self.later})
+
+    def _merged(self, position: int) -> Row:
+        rows = [tries.rows[place] for tries, place in self.tries(position)]
+        best, place = self.best(position)
+        return {
+            **best.rows[place],
+            "attempts": sum(row["attempts"] for row in rows),
+            "seconds": round(sum(row["seconds"] for row in rows), 4),
+        }
 
 
 def snapshot(batch: Batch) -> frozenset[str]:
@@ -59,47 +76,83 @@ def digest(files: frozenset[str]) -> str:
     return hashlib.sha256("\n".join(sorted(files)).encode()).hexdigest()
 
 
-def outcomes(batch: Batch, files: frozenset[str]) -> Iterator[Outcome]:
-    """One outcome per item that the first round planned, in plan order.
+def elapsed_s(batch: Batch, files: frozenset[str]) -> float:
+    """Seconds from the plan's commit to the last part, by the store's clock; 0 before the first part."""
+    planned = dict(batch.store.list_written(f"{batch.root}/plan"))[batch.index_path()]
+    parts = [when for path, when in batch.store.list_written(f"{batch.root}/parts") if path in files]
+    return round(max(0.0, max(parts) - planned), 3) if parts else 0.0
 
-    The rounds after it are held in memory; the first, which is the whole batch, is not.
+
+def outcomes(
+    batch: Batch, files: frozenset[str], columns: Sequence[str] | None = None
+) -> Iterator[ChunkOutcomes]:
+    """The outcomes of each chunk that the first round planned, in plan order; `columns` as `chunk_tries`.
+
+    A round holds what the one before left over, in plan order. So all of them are read side by side, and
+    only some chunks of each are in memory.
 
     Raises:
-        NotPlanned: the batch has no committed plan.
+        NotPlanned: the batch has no committed plan, or a round holds what is not left over from the first.
     """
-    later: dict[str, list[Try]] = {}
-    for index in _rounds(batch, files):
-        for attempt in _tries(batch, index, files):
-            later.setdefault(attempt.item.custom_id, []).append(attempt)
-    for attempt in _tries(batch, batch.planned(), files):
-        yield _merge([attempt, *later.get(attempt.item.custom_id, [])])
+    later = [_items(batch, index, files, columns) for index in _rounds(batch, files)]
+    heads = [next(tries, None) for tries in later]
+    for first in _chunks(batch, batch.planned(), files, columns):
+        found: dict[int, list[Try]] = {}
+        places = {custom_id: place for place, custom_id in enumerate(first.ids)} if any(heads) else {}
+        for number, tries in enumerate(later):
+            while (head := heads[number]) is not None:
+                place = places.get(head[0].ids[head[1]])
+                if place is None:
+                    break
+                found.setdefault(place, []).append(head)
+                heads[number] = next(tries, None)
+        yield ChunkOutcomes(first, found)
+    for number, head in enumerate(heads, start=1):
+        if head is not None:
+            custom_id = head[0].ids[head[1]]
+            raise NotPlanned(f"round {number} holds {custom_id} out of plan order; it was tampered with")
 
 
-def leftovers(batch: Batch) -> list[PlannedItem]:
+def leftovers(batch: Batch, *, undone: bool = True, failed: bool = False) -> list[PlannedItem]:
     """The items of the next round, in plan order: what C rejected, with a new seed, and what is undone.
 
     What takes a picture and is rejected is not tried again: `enhance` makes the same of the same.
 
+    Args:
+        batch: planned.
+        undone: False leaves out what is undone: it came again often enough.
+        failed: True adds what failed for good, to be tried once more as it was.
+
     Raises:
         NotPlanned: the batch has no committed plan.
     """
+    return list(iter_leftovers(batch, undone=undone, failed=failed))
+
+
+def iter_leftovers(batch: Batch, *, undone: bool = True, failed: bool = False) -> Iterator[PlannedItem]:
+    """`leftovers` one by one: whether there are any is known by the first."""
     request = batch.request()
-    files = snapshot(batch)
-    next_round = len(list(_rounds(batch, files))) + 1
     respins = request.respins if FLOWS[request.flow].takes == "prompt" else 0
-    left = []
-    for outcome in outcomes(batch, files):
-        last = outcome.tries[-1]
-        item = last.item
-        if outcome.row.status is Status.COMPLETED:
-            continue
-        if last.undone:
-            if next_round <= LAST_ROUND_FOR_UNDONE:
-                left.append(item)
-        elif outcome.row.status is Status.REJECTED and item.respin < respins:
-            seed = seed_for(batch.batch_id, item.custom_id, item.respin + 1)
-            left.append(item.model_copy(update={"seed": seed, "respin": item.respin + 1}))
-    return left
+    for chunk in outcomes(batch, snapshot(batch), columns=("custom_id", "status")):
+        for position, status in enumerate(chunk.first.statuses):
+            if status == Status.COMPLETED:  # no later try is better
+                continue
+            best, place = chunk.best(position)
+            last, last_place = chunk.tries(position)[-1]
+            final = best.statuses[place]
+            if final == Status.COMPLETED:
+                continue
+            if last_place in last.undone:
+                if undone:
+                    yield last.item(last_place)
+            elif final == Status.FAILED:
+                if failed:
+                    yield last.item(last_place)
+            elif final == Status.REJECTED:
+                item = last.item(last_place)
+                if item.respin < respins:
+                    seed = seed_for(batch.batch_id, item.custom_id, item.respin + 1)
+                    yield item.model_copy(update={"seed": seed, "respin": item.respin + 1})
 
 
 def _rounds(batch: Batch, files: frozenset[str]) -> Iterator[Index]:
@@ -110,47 +163,16 @@ def _rounds(batch: Batch, files: frozenset[str]) -> Iterator[Index]:
         number += 1
 
 
-def _tries(batch: Batch, index: Index, files: frozenset[str]) -> Iterator[Try]:
-    stages = FLOWS[index.flow].stages
-    for chunk_id in index.chunk_ids:
-        parts: list[dict[str, Result]] = []
-        for stage in stages:
-            here = batch.part_path(stage, chunk_id) in files
-            rows = (batch.part(stage, chunk_id) if here else None) or []
-            parts.append({row.custom_id: row for row in rows})
-        for item in batch.plan_chunk(chunk_id):
-            yield _try(item, index.flow, chunk_id, parts)
-
-
-def _try(item: PlannedItem, flow: str, chunk_id: str, parts: Sequence[dict[str, Result]]) -> Try:
-    """The last stage's row; else that of an earlier stage that set the item aside; else it is undone."""
-    stages = FLOWS[flow].stages
-    unfinished = stages[0]
-    row = Result(
-        custom_id=item.custom_id, status=Status.FAILED, flow=flow, seed=item.seed, metadata=item.metadata
+def _chunks(
+    batch: Batch, index: Index, files: frozenset[str], columns: Sequence[str] | None
+) -> Iterator[ChunkTries]:
+    window = max(2, min(_CHUNKS_AHEAD, _ROWS_AHEAD // max([1, *index.sizes])))
+    return ahead(
+        lambda chunk_id: chunk_tries(batch, index.flow, chunk_id, files, columns), index.chunk_ids, window
     )
-    for position in reversed(range(len(stages))):
-        reached = parts[position].get(item.custom_id)
-        if reached is None:
-            continue
-        row = reached
-        is_last = position == len(stages) - 1
-        if row.status in _RANKS and (is_last or row.status is not Status.COMPLETED):
-            return Try(item, row, undone=False)
-        unfinished = stages[position if is_last else position + 1]
-        break
-    message = f"stage {unfinished} did not finish it (chunk {chunk_id}); see that task's log"
-    error = ErrorInfo(code=UNDONE, message=message)
-    return Try(item, row.model_copy(update={"status": Status.FAILED, "error": error}), undone=True)
 
 
-def _merge(tries: list[Try]) -> Outcome:
-    """The best try wins, of equals the latest; what all of them cost is added up."""
-    best = max(enumerate(tries), key=lambda numbered: (numbered[1].rank, numbered[0]))[1]
-    row = best.row.model_copy(
-        update={
-            "attempts": sum(attempt.row.attempts for attempt in tries),
-            "seconds": round(sum(attempt.row.seconds for attempt in tries), 4),
-        }
-    )
-    return Outcome(row, tries, best.undone)
+def _items(batch: Batch, index: Index, files: frozenset[str], columns: Sequence[str] | None) -> Iterator[Try]:
+    for tries in _chunks(batch, index, files, columns):
+        for position in range(len(tries.ids)):
+            yield tries, position

@@ -1,29 +1,33 @@
-"""The table of results, of a part or a manifest, as Parquet; `verdict` and `error` are structs."""
+"""The table of results, of a part or a manifest, as Parquet; `verdict` and `error` are structs.
+
+Free-form values (`details`, `metadata`, `verdict.checks`) are JSON text in it. Whoever passes many rows on
+works on Arrow tables, or on rows as plain dicts in which that text stays text: a `Result` costs more than
+all else that is done with a row.
+"""
 
 import io
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 from darkroom.records import Result
-from darkroom.tables import json_text, read_rows, write_rows
+from darkroom.tables import ROWS_PER_GROUP, json_text, open_table, write_rows, writer_of
+
+Row = dict[str, Any]
+"""A row as the table has it: free-form values are JSON text."""
 
 
-def result_bytes(results: Iterable[Result]) -> bytes:
-    """The Parquet file of a part."""
-    file = io.BytesIO()
-    write_results(file, results)
-    return file.getvalue()
-
-
-def write_results(file: BinaryIO, results: Iterable[Result]) -> None:
-    """Stream results into a Parquet file, a row group at a time."""
+@cache
+def schema() -> Any:
+    """The columns, those of `Result` in the same order."""
     import pyarrow as pa  # noqa: PLC0415
 
     verdict = pa.struct(
         [("accepted", pa.bool_()), ("reasons", pa.list_(pa.string())), ("checks", pa.string())]
     )
-    schema = pa.schema(
+    return pa.schema(
         [
             pa.field("custom_id", pa.string(), nullable=False),
             pa.field("status", pa.string(), nullable=False),
@@ -45,22 +49,29 @@ def write_results(file: BinaryIO, results: Iterable[Result]) -> None:
             pa.field("schema_version", pa.int32(), nullable=False),
         ]
     )
-    write_rows(file, schema, (_row(result) for result in results))
 
 
-def read_results(data: bytes) -> Iterator[Result]:
+def result_bytes(results: Iterable[Result]) -> bytes:
+    """The Parquet file of a part."""
+    file = io.BytesIO()
+    write_rows(file, schema(), (row_of(result) for result in results))
+    return file.getvalue()
+
+
+def read_results(file: bytes | BinaryIO) -> Iterator[Result]:
     """The inverse of `result_bytes`, a row group at a time.
 
     Raises:
         NewerSchema: the file was written by a newer Darkroom.
     """
-    for row in read_rows(data):
-        if row["verdict"] is not None:
-            row["verdict"]["checks"] = json.loads(row["verdict"]["checks"])
-        yield Result(**row | {"details": json.loads(row["details"]), "metadata": json.loads(row["metadata"])})
+    for batch in open_table(io.BytesIO(file) if isinstance(file, bytes) else file).iter_batches(
+        batch_size=ROWS_PER_GROUP
+    ):
+        yield from map(result_of, batch.to_pylist())
 
 
-def _row(result: Result) -> dict[str, Any]:
+def row_of(result: Result) -> Row:
+    """A result as a row."""
     row = result.model_dump() | {
         "status": result.status.value,
         "details": json_text(result.details),
@@ -69,3 +80,113 @@ def _row(result: Result) -> dict[str, Any]:
     if result.verdict is not None:
         row["verdict"]["checks"] = json_text(result.verdict.checks)
     return row
+
+
+def result_of(row: Mapping[str, Any]) -> Result:
+    """The inverse of `row_of`."""
+    free = {"details": json.loads(row["details"]), "metadata": json.loads(row["metadata"])}
+    if row["verdict"] is not None:
+        free["verdict"] = row["verdict"] | {"checks": json.loads(row["verdict"]["checks"])}
+    return Result(**{**row, **free})
+
+
+def table_of(rows: Sequence[Row]) -> Any:
+    """Rows as an Arrow table."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    return pa.Table.from_pylist(rows, schema=schema())
+
+
+def replaced(table: Any, rows: Mapping[int, Row]) -> Any:
+    """The Arrow table with other rows at some positions."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    if not rows:
+        return table
+    order = list(range(table.num_rows))
+    for place, position in enumerate(rows):
+        order[position] = table.num_rows + place
+    return pa.concat_tables([table, table_of(list(rows.values()))]).take(order)
+
+
+class ResultWriter:
+    """Streams Arrow tables of any size into a Parquet file of even row groups."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._writer = writer_of(file, schema())
+        self._waiting: list[Any] = []
+        self._rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush(self._rows)
+        self._writer.close()
+
+    def write(self, table: Any) -> None:
+        """Append the rows of `table`."""
+        self._waiting.append(table)
+        self._rows += table.num_rows
+        if self._rows >= ROWS_PER_GROUP:
+            self._flush(self._rows // ROWS_PER_GROUP * ROWS_PER_GROUP)
+
+    def _flush(self, n_rows: int) -> None:
+        import pyarrow as pa  # noqa: PLC0415
+
+        table = pa.concat_tables([schema().empty_table(), *self._waiting])
+        self._writer.write_table(table.slice(0, n_rows), row_group_size=ROWS_PER_GROUP)
+        self._waiting = [table.slice(n_rows)]
+        self._rows -= n_rows
+
+
+def json_lines(table: Any) -> list[str]:
+    """One JSON object a row, each with its newline: the same text as `batches.json_line` of its result.
+
+    Only LF ends a line; U+2028 and its like stay inside strings.
+    """
+    columns = [_ENCODERS.get(name, _text)(table[name].to_pylist()) for name in table.column_names]
+    template = "{" + ",".join(f'"{name}":%s' for name in table.column_names) + "}\n"
+    return [template % values for values in zip(*columns, strict=True)]
+
+
+_quote = json.encoder.encode_basestring
+_Encoder = Callable[[list[Any]], list[str]]
+
+
+def _text(values: list[Any]) -> list[str]:
+    return ["null" if value is None else _quote(value) for value in values]
+
+
+def _number(values: list[Any]) -> list[str]:
+    return ["null" if value is None else repr(value) for value in values]
+
+
+def _json(values: list[Any]) -> list[str]:
+    return values
+
+
+def _verdict(values: list[Any]) -> list[str]:
+    return ["null" if value is None else _verdict_json(value) for value in values]
+
+
+def _verdict_json(verdict: Row) -> str:
+    accepted = "true" if verdict["accepted"] else "false"
+    reasons = ",".join(map(_quote, verdict["reasons"]))
+    return f'{{"accepted":{accepted},"reasons":[{reasons}],"checks":{verdict["checks"]}}}'
+
+
+def _record(values: list[Any]) -> list[str]:
+    return ["null" if value is None else json_text(value) for value in values]
+
+
+_ENCODERS: dict[str, _Encoder] = {
+    **dict.fromkeys(("bytes", "width", "height", "seed", "attempts", "seconds", "schema_version"), _number),
+    **dict.fromkeys(("details", "metadata"), _json),
+    "verdict": _verdict,
+    "error": _record,
+}
+"""How a column is told in JSON, where it is no text."""

@@ -5,13 +5,14 @@ Source: https://developmentseed.org/obstore/latest/api/put/ (`mode="create"`).
 """
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlparse
 
 import obstore
@@ -82,7 +83,7 @@ class Store:
         except (BaseError, OSError) as error:
             raise StoreUnavailable(f"can't write {self.uri(path)}: {error}") from error
 
-    def open(self, path: str) -> "ReadableFile":
+    def open(self, path: str) -> BinaryIO:
         """The object at `path` as a file to seek and read in, a range at a time.
 
         Raises:
@@ -91,7 +92,7 @@ class Store:
         """
         _refuse_fork()
         try:
-            return obstore.open_reader(self.backend, path)
+            return io.BufferedReader(_Reader(obstore.open_reader(self.backend, path)))
         except (NotFoundError, FileNotFoundError) as error:
             raise FileNotFoundError(self.uri(path)) from error
         except (BaseError, OSError) as error:
@@ -206,6 +207,30 @@ class Store:
         if not uri.startswith(prefix):
             raise ValueError(f"{uri} is not under {prefix}")
         return uri.removeprefix(prefix)
+
+
+class _Reader(io.RawIOBase):
+    """obstore's reader, as Python's own files are: it lacks what `io` and pyarrow ask of one."""
+
+    def __init__(self, file: "ReadableFile") -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = memoryview(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 @cache

@@ -1,21 +1,40 @@
 """The numbers of one generation of a manifest."""
 
-from collections import Counter
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
 
-from darkroom.outcomes import Outcome
-from darkroom.records import SCHEMA_VERSION, Record, Result, Status
+from darkroom.bounds import lower_bound_s
+from darkroom.outcomes import ChunkOutcomes
+from darkroom.records import SCHEMA_VERSION, Record, Status
+from darkroom.tables import json_text
 
 
 class Work(Record):
-    """What a stage or a host has done."""
+    """What a stage, a host, or a stage on a host has done; a respin counts again."""
 
     items: int = 0
-    """Items taken through a stage; one that went through two counts twice, a respin again."""
+    """Items taken through a stage; one that went through two counts twice."""
+    computed: int = 0
+    """Of these, those that a model was asked for; the others were found, as the picture existed."""
+    tries: int = 0
+    """Requests that these took."""
+    busy_s: float = 0.0
+    """The models' own compute time on them; of rows that do not tell it, the wall time."""
     seconds: float = 0.0
-    """Wall time of their requests to model servers, added up."""
+    """Wall time of their requests to model servers, added up: with waiting, for the batch as well."""
+
+
+class Waste(Record):
+    """What was computed in vain: every try before the one that counted."""
+
+    tries: int = 0
+    busy_s: float = 0.0
+    """Estimated: a try in vain takes as long as one that counts."""
 
 
 class Summary(Record):
@@ -40,6 +59,14 @@ class Summary(Record):
     """(failed + timed_out) / items."""
     by_stage: dict[str, Work] = Field(default_factory=dict)
     by_host: dict[str, Work] = Field(default_factory=dict)
+    by_stage_and_host: dict[str, dict[str, Work]] = Field(default_factory=dict)
+    wasted: Waste = Waste()
+    lower_bound_s: float = 0.0
+    """Of the time that the limiting stage's hosts needed for what they computed: see `bounds`."""
+    elapsed_s: float = 0.0
+    """From the plan's commit to the last part, by the store's clock; a pause or a later retry is in it."""
+    excess: float | None = None
+    """How far above the bound the batch ended: elapsed_s / lower_bound_s - 1."""
     errors: dict[str, int] = Field(default_factory=dict)
     """Items per error code, the most frequent first."""
     near_duplicates: int = 0
@@ -70,28 +97,56 @@ class Summary(Record):
         return [table.removesuffix("manifest.parquet") + "contact_sheet.html", table]
 
 
+@dataclass(slots=True)
+class _Sum:
+    """Work being added up."""
+
+    items: int = 0
+    computed: int = 0
+    tries: int = 0
+    busy_s: float = 0.0
+    seconds: float = 0.0
+    wasted_tries: int = 0
+    wasted_s: float = 0.0
+
+    def add(self, told: Mapping[str, Any]) -> None:
+        """An item, as its chunk tells of it in `details.stages`."""
+        seconds = float(told.get("seconds", 0.0))
+        tries = int(told.get("attempts", 0))
+        self.items += 1
+        self.seconds += seconds
+        if tries > 0:
+            busy_s = float(told.get("busy_s", seconds))
+            self.computed += 1
+            self.tries += tries
+            self.busy_s += busy_s
+            self.wasted_tries += tries - 1
+            self.wasted_s += (tries - 1) * busy_s
+
+
 class Tally:
-    """Counts outcomes one by one."""
+    """Counts outcomes, a chunk at a time."""
 
     def __init__(self) -> None:
-        self._statuses: Counter[Status] = Counter()
+        self._statuses: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
-        self._work: dict[str, dict[str, Work]] = {"by_stage": {}, "by_host": {}}
+        self._sums: defaultdict[tuple[str, str | None], _Sum] = defaultdict(_Sum)
+        """By stage and host."""
         self._undone = 0
         self._near_duplicates = 0
         self._looks: dict[str, str] = {}
         """Perceptual hash to the first item that has it."""
 
-    def add(self, outcome: Outcome) -> Result:
-        """Count an outcome; its row, with `near_duplicate_of` where it looks like an earlier one."""
-        for attempt in outcome.tries:
-            self._add_work(attempt.row.details.get("stages", {}))
-        row = self._marked(outcome.row)
-        self._statuses[row.status] += 1
-        self._undone += outcome.undone
-        if row.error is not None:
-            self._errors[row.error.code] += 1
-        return row
+    def add(self, chunk: ChunkOutcomes) -> Any:
+        """Count a chunk; its rows as an Arrow table, those that look like an earlier one marked."""
+        self._add_work(chunk.first.table["details"].to_pylist())
+        for position in chunk.later:
+            self._add_work(tries.rows[place]["details"] for tries, place in chunk.tries(position)[1:])
+        table = self._marked(chunk.table())
+        self._statuses.update(table["status"].to_pylist())
+        self._errors.update(error["code"] for error in table["error"].to_pylist() if error is not None)
+        self._undone += chunk.undone()
+        return table
 
     def fields(self) -> dict[str, Any]:
         """The fields of a `Summary` that are counts."""
@@ -107,24 +162,65 @@ class Tally:
             "failed_ratio": (failed + timed_out) / items if items else 0.0,
             "errors": dict(sorted(self._errors.items(), key=lambda entry: (-entry[1], entry[0]))),
             "near_duplicates": self._near_duplicates,
-            **{name: dict(sorted(work.items())) for name, work in self._work.items()},
+            **self._work(),
         }
 
-    def _add_work(self, stages: dict[str, dict[str, Any]]) -> None:
-        """`details.stages`, as chunks write it: per stage its host and seconds."""
-        for stage, told in stages.items():
-            for name, who in (("by_stage", stage), ("by_host", told.get("host"))):
-                if who is not None:
-                    before = self._work[name].get(who, Work())
-                    seconds = round(before.seconds + float(told.get("seconds", 0)), 4)
-                    self._work[name][who] = Work(items=before.items + 1, seconds=seconds)
+    def _add_work(self, details: Iterable[str]) -> None:
+        """`details.stages`, as chunks write it: per stage its host, tries and seconds."""
+        sums = self._sums
+        for text in details:
+            for stage, told in json.loads(text).get("stages", {}).items():
+                sums[stage, told.get("host")].add(told)
 
-    def _marked(self, row: Result) -> Result:
-        look = row.verdict.checks.get("phash") if row.verdict is not None else None
-        if not isinstance(look, str):
-            return row
-        first = self._looks.setdefault(look, row.custom_id)
-        if first == row.custom_id:
-            return row
-        self._near_duplicates += 1
-        return row.model_copy(update={"details": {**row.details, "near_duplicate_of": first}})
+    def _work(self) -> dict[str, Any]:
+        stages: dict[str, dict[str, _Sum]] = {}
+        for (stage, host), done in self._sums.items():
+            stages.setdefault(stage, {})[host or ""] = done
+        bounds = [
+            lower_bound_s({host: (done.computed, done.busy_s) for host, done in hosts.items()})
+            for hosts in stages.values()
+        ]
+        return {
+            "by_stage": _works((stage, done) for (stage, _), done in self._sums.items()),
+            "by_host": _works((host, done) for (_, host), done in self._sums.items() if host is not None),
+            "by_stage_and_host": {stage: _works(stages[stage].items()) for stage in sorted(stages)},
+            "wasted": Waste(
+                tries=sum(done.wasted_tries for done in self._sums.values()),
+                busy_s=round(sum(done.wasted_s for done in self._sums.values()), 4),
+            ),
+            "lower_bound_s": round(max(bounds, default=0.0), 3),
+        }
+
+    def _marked(self, table: Any) -> Any:
+        """The table with `near_duplicate_of` in the details of what looks like an earlier item."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        marks: dict[int, str] = {}
+        rows = zip(table["custom_id"].to_pylist(), table["verdict"].to_pylist(), strict=True)
+        for position, (custom_id, verdict) in enumerate(rows):
+            if verdict is None or '"phash"' not in verdict["checks"]:
+                continue
+            look = json.loads(verdict["checks"]).get("phash")
+            if isinstance(look, str) and (first := self._looks.setdefault(look, custom_id)) != custom_id:
+                marks[position] = first
+        if not marks:
+            return table
+        self._near_duplicates += len(marks)
+        details = table["details"].to_pylist()
+        for position, first in marks.items():
+            details[position] = json_text({**json.loads(details[position]), "near_duplicate_of": first})
+        column = table.schema.get_field_index("details")
+        return table.set_column(column, table.schema.field(column), pa.array(details, pa.string()))
+
+
+def _works(sums: Iterable[tuple[str, _Sum]]) -> dict[str, Work]:
+    """Sums of the same name as one."""
+    totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for name, done in sums:
+        totals[name].update({field: getattr(done, field) for field in Work.model_fields})
+    return {
+        name: Work(**{
+            field: round(value, 4) if isinstance(value, float) else value for field, value in total.items()
+        })
+        for name, total in sorted(totals.items())
+    }  # fmt: skip

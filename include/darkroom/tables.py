@@ -25,10 +25,8 @@ def json_text(value: Any) -> str:
 def write_rows(file: BinaryIO, schema: Any, rows: Iterator[dict[str, Any]]) -> None:
     """Stream rows into a Parquet file, a row group at a time."""
     import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
 
-    schema = schema.with_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode()})
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with writer_of(file, schema) as writer:
         group: list[dict[str, Any]] = []
         for row in rows:
             group.append(row)
@@ -36,6 +34,14 @@ def write_rows(file: BinaryIO, schema: Any, rows: Iterator[dict[str, Any]]) -> N
                 writer.write_table(pa.Table.from_pylist(group, schema=schema))
                 group = []
         writer.write_table(pa.Table.from_pylist(group, schema=schema))
+
+
+def writer_of(file: BinaryIO, schema: Any) -> Any:
+    """A `pyarrow.parquet.ParquetWriter` of a file that says its version."""
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    schema = schema.with_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+    return pq.ParquetWriter(file, schema, compression="zstd")
 
 
 def read_rows(data: bytes) -> Iterator[dict[str, Any]]:

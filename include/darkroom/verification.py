@@ -1,21 +1,28 @@
-"""Hold a manifest against its plan and its files."""
+"""Hold a manifest against its plan and its files, in one pass: neither need fit into memory."""
 
+import hashlib
+import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 
-from darkroom.batches import Batch
-from darkroom.generations import current, rows
+from darkroom.ahead import ahead
+from darkroom.batches import Batch, Index
+from darkroom.generations import current, row_groups
 from darkroom.outcomes import digest, snapshot
-from darkroom.records import SCHEMA_VERSION, Record, Result, Status
+from darkroom.records import SCHEMA_VERSION, Record, Status
+from darkroom.result_table import Row
 from darkroom.storage import sha256
 from darkroom.summary import Summary
 
 MAX_PROBLEMS = 100
 """Listed; all are counted."""
 _READERS = 8
-_AT_ONCE = 512
+_CHUNKS_AHEAD = 32
+_COLUMNS = ("custom_id", "status", "image_uri", "sha256", "bytes", "error")
+_WITH_PICTURE = {Status.COMPLETED.value, Status.REJECTED.value}
 
 OnProgress = Callable[[int, int], None]
 """Called with rows checked, rows in all."""
@@ -33,6 +40,8 @@ class VerifyReport(Record):
     """In the manifest."""
     images: int = 0
     """Read and compared."""
+    seconds: float = 0.0
+    """That it took."""
     problem_count: int
     problems: list[str]
     """The first of them, each a sentence."""
@@ -43,11 +52,16 @@ class VerifyReport(Record):
         """Whether the manifest is complete and true."""
         return self.problem_count == 0
 
+    @property
+    def rows_per_s(self) -> float:
+        """How fast it went."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
     def __str__(self) -> str:
         found = "all well" if self.ok else f"{self.problem_count} problems"
         return (
             f"{self.batch_id}, generation {self.generation}: {self.items} items planned, "
-            f"{self.rows} rows, {self.images} images read: {found}"
+            f"{self.rows} rows, {self.images} images read, {self.rows_per_s:,.0f} rows/s: {found}"
         )
 
 
@@ -61,34 +75,143 @@ class _Problems:
             self.listed.append(problem)
 
 
-def verify(batch: Batch, on_progress: OnProgress | None = None) -> VerifyReport:
+def verify(batch: Batch, on_progress: OnProgress | None = None, *, pictures: bool = True) -> VerifyReport:
     """Check that each planned item has one row, and that each picture is the one its row tells of.
+
+    Args:
+        batch: planned.
+        on_progress: told now and then.
+        pictures: False reads no picture and compares only the files of the batch: much faster.
 
     Raises:
         NotPlanned: the batch has no committed plan.
         StoreUnavailable: the store does not answer.
     """
+    begun = time.monotonic()
+    index = batch.planned()
     problems = _Problems()
-    planned = _check_plan(batch, problems)
     summary = current(batch)
+    rows = _Rows(batch, problems, pictures)
     if summary is None:
         problems.add("there is no manifest")
-        return _report(batch, None, planned, problems)
-    _check_lines(batch, summary, problems)
-    seen: list[str] = []
-    statuses: Counter[str] = Counter()
-    images = 0
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="verify") as threads:
-        for group in _groups(rows(batch, summary)):
-            for row, problem in zip(group, threads.map(lambda row: _problem(batch, row), group), strict=True):
-                seen.append(row.custom_id)
-                statuses[row.status.value] += 1
-                images += row.image_uri is not None
-                if problem:
-                    problems.add(f"{row.custom_id}: {problem}")
-            if on_progress is not None:
-                on_progress(len(seen), summary.items)
-    _check_ids(planned, seen, problems)
+    else:
+        _check_lines(batch, summary, problems)
+        rows.read(summary, index, on_progress)
+        _check_summary(batch, summary, rows.statuses, problems)
+    planned = rows.planned if summary is not None else sum(map(len, planned_ids(batch, index)))
+    _check_plan(batch, index, planned, problems)
+    return VerifyReport(
+        batch_id=batch.batch_id,
+        generation=None if summary is None else summary.generation,
+        items=planned,
+        rows=rows.statuses.total(),
+        images=rows.images,
+        seconds=round(time.monotonic() - begun, 3),
+        problem_count=problems.count,
+        problems=problems.listed,
+    )
+
+
+def planned_ids(batch: Batch, index: Index) -> Iterator[list[str]]:
+    """The ids of each chunk, in plan order."""
+
+    def ids(chunk_id: str) -> list[str]:
+        found: list[str] = batch.plan_table(chunk_id, ["custom_id"])["custom_id"].to_pylist()
+        return found
+
+    return ahead(ids, index.chunk_ids, _CHUNKS_AHEAD)
+
+
+class _Rows:
+    """The rows of a manifest, held against the planned ids as both stream by."""
+
+    def __init__(self, batch: Batch, problems: _Problems, pictures: bool) -> None:
+        self._batch, self._problems, self._pictures = batch, problems, pictures
+        self.planned = self.images = 0
+        self.statuses: Counter[str] = Counter()
+
+    def read(self, summary: Summary, index: Index, on_progress: OnProgress | None) -> None:
+        """Check all rows of a generation, and that they are one for each planned item, in plan order."""
+        ids = chain.from_iterable(planned_ids(self._batch, index))
+        hashes = array("q")
+        in_order = True
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="verify") as threads:
+            look = threads.map if self._pictures else map
+            for group in row_groups(self._batch, summary, _COLUMNS):
+                self._count(group, look(self._problem, group))
+                found = [row["custom_id"] for row in group]
+                planned = list(islice(ids, len(found)))
+                self.planned += len(planned)
+                in_order = in_order and planned == found
+                hashes.extend(map(hash, found))
+                if on_progress is not None:
+                    on_progress(self.statuses.total(), summary.items)
+        missing = sum(1 for _ in ids)
+        self.planned += missing
+        # Equal hashes of different ids only cost the exact look; with different ones there is no double.
+        if not in_order or missing or len(set(hashes)) < len(hashes):
+            self._report_ids(summary, index)
+
+    def _count(self, group: Sequence[Row], problems: Iterable[str | None]) -> None:
+        for row, problem in zip(group, problems, strict=True):
+            self.statuses[row["status"]] += 1
+            self.images += self._pictures and row["image_uri"] is not None
+            if problem:
+                self._problems.add(f"{row['custom_id']}: {problem}")
+
+    def _problem(self, row: Row) -> str | None:
+        """What is wrong with a row, if anything."""
+        status, uri = row["status"], row["image_uri"]
+        if status not in _WITH_PICTURE:
+            return None if row["error"] is not None else f"{status} without an error"
+        if uri is None:
+            return f"{status} without a picture"
+        return _image_problem(self._batch, row, uri) if self._pictures else None
+
+    def _report_ids(self, summary: Summary, index: Index) -> None:
+        """Say which ids are not as planned; this holds them all."""
+        before = self._problems.count
+        wanted = Counter(chain.from_iterable(planned_ids(self._batch, index)))
+        found = Counter(
+            row["custom_id"] for group in row_groups(self._batch, summary, ["custom_id"]) for row in group
+        )
+        for custom_id, count in wanted.items():
+            if count > 1:
+                self._problems.add(f"{custom_id}: planned {count} times")
+            if found[custom_id] != 1:
+                self._problems.add(f"{custom_id}: {found[custom_id]} rows instead of one")
+        for custom_id in found.keys() - wanted.keys():
+            self._problems.add(f"{custom_id}: a row of an item that was not planned")
+        if self._problems.count == before and list(wanted) != list(found):
+            self._problems.add("the rows are not in plan order")
+
+
+def _check_plan(batch: Batch, index: Index, planned: int, problems: _Problems) -> None:
+    if planned != index.items:
+        problems.add(f"the plan's index says {index.items} items, its chunks hold {planned}")
+    rejects = _read_lines(batch, batch.rejects_path)[0] if batch.store.exists(batch.rejects_path) else 0
+    if rejects != index.rejects:
+        problems.add(f"the plan counts {index.rejects} bad lines, rejects.jsonl holds {rejects}")
+
+
+def _check_lines(batch: Batch, summary: Summary, problems: _Problems) -> None:
+    count, digest_now = _read_lines(batch, batch.manifest_path(summary.generation, "manifest.jsonl"))
+    if digest_now != summary.content_sha256:
+        problems.add("manifest.jsonl is not the one that summary.json tells of")
+    if count != summary.items:
+        problems.add(f"manifest.jsonl has {count} lines for {summary.items} items")
+
+
+def _read_lines(batch: Batch, path: str) -> tuple[int, str]:
+    """Number of lines of a file, and its SHA-256."""
+    count, content = 0, hashlib.sha256()
+    for piece in batch.store.stream(path):
+        count += piece.count(b"\n")
+        content.update(piece)
+    return count, content.hexdigest()
+
+
+def _check_summary(batch: Batch, summary: Summary, statuses: Counter[str], problems: _Problems) -> None:
     if summary.undone and summary.inputs_sha256 != digest(snapshot(batch)):
         problems.add(f"{summary.undone} items undone, but there are newer parts: clear the task `collect`")
     for status in ("completed", "rejected", "failed", "timed_out"):
@@ -96,90 +219,17 @@ def verify(batch: Batch, on_progress: OnProgress | None = None) -> VerifyReport:
             problems.add(
                 f"summary.json counts {getattr(summary, status)} {status}, the rows {statuses[status]}"
             )
-    return _report(batch, summary.generation, planned, problems, rows=len(seen), images=images)
 
 
-def _report(
-    batch: Batch,
-    generation: int | None,
-    planned: Sequence[str],
-    problems: _Problems,
-    rows: int = 0,
-    images: int = 0,
-) -> VerifyReport:
-    return VerifyReport(
-        batch_id=batch.batch_id,
-        generation=generation,
-        items=len(planned),
-        rows=rows,
-        images=images,
-        problem_count=problems.count,
-        problems=problems.listed,
-    )
-
-
-def _check_plan(batch: Batch, problems: _Problems) -> list[str]:
-    """The planned ids, in plan order."""
-    index = batch.planned()
-    planned = [item.custom_id for chunk_id in index.chunk_ids for item in batch.plan_chunk(chunk_id)]
-    if len(planned) != index.items:
-        problems.add(f"the plan's index says {index.items} items, its chunks hold {len(planned)}")
-    rejects = len(batch.rejects())
-    if rejects != index.rejects:
-        problems.add(f"the plan counts {index.rejects} bad lines, rejects.jsonl holds {rejects}")
-    if len(planned) + rejects != index.lines:
-        problems.add(f"{len(planned)} items and {rejects} bad lines do not make {index.lines} lines")
-    return planned
-
-
-def _check_lines(batch: Batch, summary: Summary, problems: _Problems) -> None:
-    lines = batch.store.read(batch.manifest_path(summary.generation, "manifest.jsonl"))
-    if sha256(lines) != summary.content_sha256:
-        problems.add("manifest.jsonl is not the one that summary.json tells of")
-    count = lines.count(b"\n")
-    if count != summary.items:
-        problems.add(f"manifest.jsonl has {count} lines for {summary.items} items")
-
-
-def _check_ids(planned: Sequence[str], seen: Sequence[str], problems: _Problems) -> None:
-    if list(planned) == list(seen) and len(set(planned)) == len(planned):
-        return
-    wanted, found = Counter(planned), Counter(seen)
-    for custom_id, count in wanted.items():
-        if count > 1:
-            problems.add(f"{custom_id}: planned {count} times")
-        if found[custom_id] != 1:
-            problems.add(f"{custom_id}: {found[custom_id]} rows instead of one")
-    for custom_id in found.keys() - wanted.keys():
-        problems.add(f"{custom_id}: a row of an item that was not planned")
-    if not problems.count:
-        problems.add("the rows are not in plan order")
-
-
-def _problem(batch: Batch, row: Result) -> str | None:
-    """What is wrong with a row, if anything."""
-    if row.status not in (Status.COMPLETED, Status.REJECTED):
-        return None if row.error is not None else f"{row.status} without an error"
-    if row.image_uri is None:
-        return f"{row.status} without a picture"
-    return _image_problem(batch, row, row.image_uri)
-
-
-def _image_problem(batch: Batch, row: Result, uri: str) -> str | None:
+def _image_problem(batch: Batch, row: Row, uri: str) -> str | None:
     try:
         data = batch.store.read(batch.store.path(uri))
     except FileNotFoundError:
         return f"{uri} is not there"
     except ValueError as error:
         return str(error)
-    if len(data) != row.bytes:
-        return f"{uri} has {len(data)} bytes, not {row.bytes}"
-    if sha256(data) != row.sha256:
+    if len(data) != row["bytes"]:
+        return f"{uri} has {len(data)} bytes, not {row['bytes']}"
+    if sha256(data) != row["sha256"]:
         return f"{uri} has another SHA-256 than its row"
     return None
-
-
-def _groups(results: Iterable[Result]) -> Iterator[list[Result]]:
-    iterator = iter(results)
-    while group := list(islice(iterator, _AT_ONCE)):
-        yield group

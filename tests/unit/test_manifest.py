@@ -16,6 +16,7 @@ from darkroom.errors import NotPlanned
 from darkroom.manifest import collect, current, leftovers, rows, verify
 from darkroom.planning import seed_for
 from darkroom.records import ErrorInfo, PlannedItem, Status, Verdict
+from darkroom.result_table import result_bytes
 from darkroom.storage import open_store
 
 
@@ -295,7 +296,15 @@ def test_undone_items_come_again_as_they_were_but_not_for_ever(store):
         (left,) = leftovers(batch)
         assert (left.custom_id, left.seed, left.respin) == ("a", 1, 0)
         commit_round(batch, number, [[left]])
-    assert leftovers(batch) == []
+    assert leftovers(batch, undone=False) == []
+
+
+def test_who_asks_for_it_gets_what_failed_once_more(store):
+    batch = plan(store, [["a", "b", "c", "d"]])
+    run(batch, {"00000": [row(batch, "a"), row(batch, "b", "failed"), row(batch, "c", "timed_out")]})
+    assert [left.custom_id for left in leftovers(batch)] == ["d"]
+    assert [left.custom_id for left in leftovers(batch, failed=True)] == ["b", "d"]
+    assert [left.custom_id for left in leftovers(batch, undone=False, failed=True)] == ["b"]
 
 
 def test_a_respin_that_is_undone_keeps_its_new_seed(store):
@@ -338,7 +347,7 @@ def test_the_rounds_always_end_and_every_item_keeps_one_row(tmp_path_factory, da
         collect(batch)
         assert verify(batch).problems == []
         assert list(final(batch)) == names
-        left = leftovers(batch)
+        left = leftovers(batch, undone=number <= 2)
         if not left:
             return
         commit_round(batch, number, [left])
@@ -377,14 +386,15 @@ def test_a_picture_that_is_gone_changed_or_cut_is_found(store, tmp_path):
     assert not verify(batch).ok
 
 
-def test_rows_that_do_not_match_the_plan_are_found(store, monkeypatch):
+def test_rows_that_do_not_match_the_plan_are_found(store, tmp_path):
     batch = plan(store, [["a", "b"]])
     run(batch, {"00000": [row(batch, "a"), row(batch, "b")]})
     summary = collect(batch)
     good = list(rows(batch, summary))
+    table = tmp_path / store.path(summary.uris["manifest.parquet"])
 
     def found(results):
-        monkeypatch.setattr("darkroom.verification.rows", lambda *_: iter(results))
+        table.write_bytes(result_bytes(results))
         return " ".join(verify(batch).problems)
 
     assert found(good) == ""
@@ -395,6 +405,26 @@ def test_rows_that_do_not_match_the_plan_are_found(store, monkeypatch):
     assert "without a picture" in found([good[0].model_copy(update={"image_uri": None}), good[1]])
     other = {"status": Status.FAILED, "error": ErrorInfo(code="x", message="y")}
     assert "counts 2 completed, the rows 1" in found([good[0].model_copy(update=other), good[1]])
+
+
+def test_an_id_that_was_planned_twice_is_found(store):
+    batch = plan(store, [["a"], ["a"]])
+    run(batch, {"00000": [row(batch, "a")], "00001": [row(batch, "a")]})
+    collect(batch)
+    problems = " ".join(verify(batch).problems)
+    assert "a: planned 2 times" in problems
+    assert "a: 2 rows" in problems
+
+
+def test_without_pictures_only_the_files_of_the_batch_are_compared(store, tmp_path):
+    batch = plan(store, [["a", "b"]])
+    results = [row(batch, "a"), row(batch, "b")]
+    run(batch, {"00000": results})
+    collect(batch)
+    (tmp_path / store.path(results[0].image_uri)).unlink()
+    report = verify(batch, pictures=False)
+    assert (report.ok, report.rows, report.images) == (True, 2, 0)
+    assert not verify(batch).ok
 
 
 def test_a_missing_manifest_and_lost_bad_lines_are_problems(store, tmp_path):
