@@ -21,6 +21,12 @@ _PAGE = 100
 FINAL_STATES = ("success", "failed")
 
 
+class RunExists(BadRequest):
+    """A run of that name was started before."""
+
+    code = "run_exists"
+
+
 class ApiError(DarkroomError):
     """Airflow's API does not answer, or not as documented."""
 
@@ -65,7 +71,8 @@ class AirflowApi:
         """Start a run. A run id that is taken is refused, so a repeated call starts one run.
 
         Raises:
-            BadRequest: the conf breaks the DAG's params, or the run id is taken.
+            BadRequest: the conf breaks the DAG's params.
+            RunExists: the run id is taken.
         """
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
         return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
@@ -126,13 +133,17 @@ class AirflowApi:
         Raises:
             BadRequest: there is none.
         """
+        return self.newest_run(dag_id, batch_id).run_id
+
+    def newest_run(self, dag_id: str, batch_id: str) -> "Run":
+        """As `run_of_batch`, with its state."""
         # A name that was given stands in the run's conf; one made from the run's id does not.
         runs = self.runs_of_batch(dag_id, batch_id) or [
             run for run in self.newest_runs(dag_id) if run.batch_id == batch_id
         ]
         if not runs:
             raise BadRequest(f"no run of {dag_id} works on batch {batch_id!r}; see: darkroom batches")
-        return runs[0].run_id
+        return runs[0]
 
     def runs_of_batch(self, dag_id: str, batch_id: str, *states: str) -> list["Run"]:
         """All runs that were started with a batch's name, the newest first; in `states` only, if given."""
@@ -189,7 +200,7 @@ class AirflowApi:
                 "See: darkroom status"
             ) from error
         if answer.status_code == httpx.codes.CONFLICT:
-            raise BadRequest(f"exists already: {arguments.get('json', {}).get('dag_run_id', path)}")
+            raise RunExists(f"exists already: {arguments.get('json', {}).get('dag_run_id', path)}")
         if answer.is_client_error:
             raise BadRequest(f"Airflow refused: {_detail(answer)}")
         if answer.is_error:

@@ -24,6 +24,13 @@ COMMANDS = {
     "worker": "worker:worker",
     "submit": "batches:submit",
     "watch": "batches:watch_batch",
+    "show": "batches:show",
+    "batches": "listing:batches",
+    "item": "items:item",
+    "pause": "steering:pause",
+    "resume": "steering:resume",
+    "cancel": "steering:cancel",
+    "retry": "steering:retry",
     "verify": "batches:verify",
     "stage": "stages:app",
 }

@@ -1,7 +1,8 @@
-"""`darkroom submit | watch | verify`: start batches, look at them, check them."""
+"""`darkroom submit | watch | show | verify`: start batches, look at them, check them."""
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,18 +12,18 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from darkroom import stack
-from darkroom.api import AirflowApi
-from darkroom.batches import Batch
-from darkroom.commands.watching import DAG_ID, Watched, watch
+from darkroom.api import ApiError, RunExists
+from darkroom.commands.admission import check_backlog
+from darkroom.commands.connection import DAG_ID, api, batch_named, existing, redis_url
+from darkroom.commands.looking import Live
+from darkroom.commands.watching import Watched, drawn, watch
 from darkroom.errors import BadRequest, DarkroomError
 from darkroom.flows import DEFAULT_FLOW, FLOWS
 from darkroom.manifest import Summary, VerifyReport, current
 from darkroom.manifest import verify as verify_batch
-from darkroom.progress import Progress
 from darkroom.records import batch_id_for
 from darkroom.settings import settings
 from darkroom.sources import open_source
-from darkroom.storage import open_store
 
 console = Console(stderr=True)
 
@@ -34,6 +35,7 @@ class WorkFailed(DarkroomError):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Show progress and end when the batch does.")]
 
 
 def submit(
@@ -46,12 +48,15 @@ def submit(
     respins: Annotated[int, typer.Option(help="How often a rejected item is tried with a new seed.")] = 1,
     max_failed_ratio: Annotated[float, typer.Option(help="Share of failed items that fails the run.")] = 0.05,
     priority: Annotated[str, typer.Option(help="bulk, normal or interactive.")] = "normal",
-    wait: Annotated[bool, typer.Option("--wait", help="Show progress and end when the batch does.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start it although too much work waits.")] = False,
+    wait: Wait = False,
     as_json: Json = False,
 ) -> None:
     """Start a batch.
 
-    The source must lie under an allowed root: examples/, inputs/, or what DARKROOM_SOURCE_ROOTS lists.
+    The source must lie under an allowed root: examples/, inputs/, or what DARKROOM_SOURCE_ROOTS lists. While
+    more hours of work wait than DARKROOM_MAX_BACKLOG_HOURS, no batch is started: exit code 2, with the
+    expected wait and when to come back; --force starts it anyway.
 
     For example:
 
@@ -64,40 +69,89 @@ def submit(
     if Path(source).exists():  # as seen from here; the plant looks from its own folder
         source = str(Path(source).resolve())
     open_source(source, settings().source_roots)
+    check_backlog(force)
     started = start(source, flow, batch, {
         "options": _json_object(options), "respins": respins,
-        "max_failed_ratio": max_failed_ratio, "priority": priority,
+        "max_failed_ratio": max_failed_ratio, "priority": priority, **({"force": True} if force else {}),
     })  # fmt: skip
-    if wait:
-        _finish([started], as_json)
-    elif as_json:
-        print(json.dumps({"batch_id": started.batch_id, "run_id": started.run_id}))
-    else:
-        print(f"batch {started.batch_id} started; see: darkroom watch {started.batch_id}")
+    finish_or_tell(started, wait, as_json)
 
 
 def watch_batch(
     batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_json: Json = False
 ) -> None:
-    """Show a batch's progress until it ends: items done, rejected and failed by stage, rate, time left.
+    """Show a batch until it ends: its stages, each host's part in it, and the time left with a range.
 
-    Exit code 0: the run succeeded; 1: it failed.
+    Of each host: items done, failed, rejected and in flight, its rate over the last minute, its share of the
+    batch, seconds per item, and what it does. Without a terminal, a line every 5 s. `darkroom show` gives the
+    same numbers once. With --json, what the batch came to, when it has ended.
+
+    Exit code 0: the run succeeded; 1: it failed. Ctrl-C ends the watching, not the batch.
+
+    For example:
+
+      darkroom watch holiday
     """
-    run_id = api().run_of_batch(DAG_ID, batch)
-    flow = api().run_conf(DAG_ID, run_id).get("flow", DEFAULT_FLOW)
-    _finish([Watched(batch, run_id, flow)], as_json)
+    run = api().newest_run(DAG_ID, batch)
+    _finish([Watched(batch, run.run_id, run.conf.get("flow", DEFAULT_FLOW))], as_json)
 
 
-def verify(batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_json: Json = False) -> None:
+def show(batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_json: Json = False) -> None:
+    """Take one look at a batch: the numbers of `darkroom watch`, once.
+
+    Keys of the JSON object: batch_id, flow, state (planning, queued, running, paused, cancelled, success,
+    failed), items, rejects, chunks, shards, round, begun, stages, hosts, time_left_s (seconds, low, high;
+    null when unknown), waits (why nobody works, a sentence each), summary (the manifest's numbers; null before the
+    first), seen (epoch seconds). Of each stage: stage, planned, done, rejected, failed, in_flight, again,
+    remaining, items_per_s, waits. Of each host: host, stage, done, rejected, failed, in_flight, items_per_s,
+    share, seconds_per_item, doing, updated.
+
+    For example:
+
+      darkroom show holiday
+
+      darkroom show holiday --json | jq .time_left_s
+    """
+    request = existing(batch).request()
+    live = Live.at(redis_url())
+    try:
+        state = api().newest_run(DAG_ID, batch).state
+    except (ApiError, BadRequest):  # the plant is down, or forgot the run: what the store holds is still true
+        state = live.progress.read(batch).ended or "unknown"
+    look = live.look(batch, request.flow, state)
+    summary = summary_of(batch)
+    if as_json:
+        told = {**asdict(look), "waits": look.waits, "summary": summary and summary.model_dump(mode="json")}
+        print(json.dumps(told))
+    else:
+        Console().print(drawn(look))
+        if summary is not None:
+            print(f"  manifest {summary.generation}: {summary}")
+
+
+def verify(
+    batch: Annotated[str, typer.Argument(help="Name of the batch.")],
+    no_pictures: Annotated[
+        bool, typer.Option("--no-pictures", help="Check rows only: much faster, but reads no picture.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check that every planned item has exactly one row, and every file exists and is whole.
 
     Exit code 0: the manifest is complete and true; 1: it is not, and what is wrong is listed.
+
+    For example:
+
+      darkroom verify holiday
+
+      darkroom verify a-million --no-pictures
     """
-    if not _batch(batch).exists():
-        raise BadRequest(f"there is no batch {batch!r} in {settings().store_url}")
+    existing(batch)
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         row = bar.add_task("rows", total=None)
-        report = verified(batch, lambda done, total: bar.update(row, completed=done, total=total))
+        report = verified(
+            batch, lambda done, total: bar.update(row, completed=done, total=total), pictures=not no_pictures
+        )
     if as_json:
         print(report.model_dump_json())
     else:
@@ -112,32 +166,43 @@ def start(source: str, flow: str, batch: str | None, params: dict[str, Any]) -> 
     """Trigger `image_flow`; the run's id is the batch's name, so the same name starts one run."""
     batch_id = batch or batch_id_for(None, f"{Path(source).stem}-{flow}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     conf = {"flow": flow, "source": source, "batch_id": batch_id, **params}
-    return Watched(batch_id, api().trigger(DAG_ID, batch_id, conf), flow)
+    taken = (
+        f"there is a batch {batch_id!r} already: choose another name with --batch; to look at it, "
+        f"darkroom show {batch_id}; to run what failed in it again, darkroom retry {batch_id}"
+    )
+    if batch_named(batch_id).exists():
+        raise BadRequest(taken)
+    try:
+        return Watched(batch_id, api().trigger(DAG_ID, batch_id, conf), flow)
+    except RunExists as error:
+        raise BadRequest(taken) from error
 
 
 def follow(watched: list[Watched]) -> dict[str, str]:
     """Watch until all have ended; final states by batch id."""
-    redis_url = stack.environment()["DARKROOM_REDIS_URL"]
-    return watch(watched, api(), Progress(redis_url), console)
-
-
-def api() -> AirflowApi:
-    """A session with the running stack's API."""
-    return AirflowApi(stack.api_url(), "admin", stack.admin_password())
+    return watch(watched, api(), Live.at(redis_url()), console)
 
 
 def summary_of(batch_id: str) -> Summary | None:
     """The batch's newest manifest, if there is one."""
-    return current(_batch(batch_id))
+    return current(batch_named(batch_id))
 
 
-def verified(batch_id: str, on_progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+def verified(
+    batch_id: str, on_progress: Callable[[int, int], None] | None = None, pictures: bool = True
+) -> VerifyReport:
     """The batch's manifest held against its plan and its files."""
-    return verify_batch(_batch(batch_id), on_progress)
+    return verify_batch(batch_named(batch_id), on_progress, pictures=pictures)
 
 
-def _batch(batch_id: str) -> Batch:
-    return Batch(open_store(settings().store_url), batch_id)
+def finish_or_tell(started: Watched, wait: bool, as_json: bool) -> None:
+    """Watch what was started until it ends, or say how to."""
+    if wait:
+        _finish([started], as_json)
+    elif as_json:
+        print(json.dumps({"batch_id": started.batch_id, "run_id": started.run_id}))
+    else:
+        print(f"batch {started.batch_id} started; see: darkroom watch {started.batch_id}")
 
 
 def _finish(watched: list[Watched], as_json: bool) -> None:
@@ -174,7 +239,7 @@ def _places(batch_id: str, summary: Summary | None) -> list[str]:
     """Where to look: the contact sheet, the manifest, and what was not an item."""
     if summary is None:
         return []
-    batch = _batch(batch_id)
+    batch = batch_named(batch_id)
     return summary.places() + ([batch.store.uri(batch.rejects_path)] if summary.rejects else [])
 
 

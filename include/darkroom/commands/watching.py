@@ -1,28 +1,24 @@
-"""Progress bars of batches in the terminal: one bar per stage, until their runs have ended."""
+"""Batches in the terminal: a bar per stage and a row per host, until their runs have ended."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as Screen
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from darkroom.api import FINAL_STATES, AirflowApi
-from darkroom.flows import FLOWS
-from darkroom.progress import Counts, Snapshot
-from darkroom.progress import Progress as LiveProgress
+from darkroom.commands.connection import DAG_ID
+from darkroom.commands.looking import Live
+from darkroom.forecast import Forecast
+from darkroom.outlook import HostView, Outlook, StageView
 
-DAG_ID = "image_flow"
 PLAIN_EVERY_S = 5.0
+LOOK_EVERY_S = 0.5
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 
 @dataclass(frozen=True)
@@ -34,66 +30,123 @@ class Watched:
     flow: str
 
 
-class _Rate(ProgressColumn):
-    """Items a second, as measured so far."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:5.1f}/s" if speed else "    -/s", style="progress.data.speed")
-
-
-def watch(
-    watched: Sequence[Watched], api: AirflowApi, live: LiveProgress, console: Console
-) -> dict[str, str]:
+def watch(watched: Sequence[Watched], api: AirflowApi, live: Live, console: Console) -> dict[str, str]:
     """Show the batches until all their runs have ended; the runs' final states by batch id."""
-    bars = Progress(
-        TextColumn("{task.description:<12}"), BarColumn(bar_width=14),
-        MofNCompleteColumn(), TextColumn("{task.fields[outcome]}"), _Rate(), TimeRemainingColumn(),
-        console=console, disable=not console.is_terminal,
-    )  # fmt: skip
-    rows = {
-        (batch.batch_id, stage): bars.add_task(f"{batch.flow} {stage}", total=None, outcome="", start=False)
-        for batch in watched
-        for stage in FLOWS[batch.flow].stages
-    }
     states: dict[str, str] = {}
     told = 0.0
-    with bars:
+    with Screen(console=console, auto_refresh=False, transient=False) as screen:
         while True:
+            begun = time.monotonic()
+            looks = []
             for batch in watched:
-                if batch.batch_id not in states:
-                    state = api.run_state(DAG_ID, batch.run_id)
-                    seen = live.read(batch.batch_id)
-                    for stage in FLOWS[batch.flow].stages:
-                        _show(bars, rows[batch.batch_id, stage], stage, seen)
-                    if state in FINAL_STATES:
-                        states[batch.batch_id] = state
-                    if not console.is_terminal and time.monotonic() - told > PLAIN_EVERY_S:
-                        console.print(f"{batch.batch_id}: {state}; {plain(batch.flow, seen)}", soft_wrap=True)
+                state = states.get(batch.batch_id) or api.run_state(DAG_ID, batch.run_id)
+                if state in FINAL_STATES:
+                    states[batch.batch_id] = state
+                looks.append(live.look(batch.batch_id, batch.flow, state))
+            if console.is_terminal:
+                screen.update(Group(*(drawn(look, hosts=len(looks) == 1) for look in looks)), refresh=True)
+            elif begun - told > PLAIN_EVERY_S or len(states) == len(watched):
+                told = begun
+                for look in looks:
+                    console.print(plain(look), soft_wrap=True, markup=False, highlight=False)
             if len(states) == len(watched):
                 return states
-            if time.monotonic() - told > PLAIN_EVERY_S:
-                told = time.monotonic()
-            time.sleep(0.5)
+            # Looking at ten thousands of chunks costs something; it shall never be what keeps a CPU busy.
+            time.sleep(max(LOOK_EVERY_S, 4 * (time.monotonic() - begun)))
 
 
-def plain(flow: str, seen: Snapshot) -> str:
-    """One line for logs: `generate 12/24 done, 0 failed; inspect 4/24 done, 1 rejected`."""
-    total = "?" if seen.items is None else seen.items
-    counts = {stage: seen.stages.get(stage, Counts()) for stage in FLOWS[flow].stages}
-    return "; ".join(f"{stage} {c.total}/{total}, {_outcome(c)}" for stage, c in counts.items())
+def plain(look: Outlook) -> str:
+    """One line for logs: `b1: running; generate 12/24, 12 done; inspect 4/24, 3 done, 1 rejected`."""
+    total = "?" if look.items is None else look.items
+    stages = [
+        f"{stage.stage} {_finished(stage)}/{total}, {_outcome(stage)}"
+        + (f", {stage.again} again" if stage.again else "")
+        for stage in look.stages
+    ]
+    return "; ".join([f"{look.batch_id}: {look.state}", *stages, *look.waits, *_left(look)])
 
 
-def _show(bars: Progress, row: int, stage: str, seen: Snapshot) -> None:
-    counts = seen.stages.get(stage, Counts())
-    again = seen.respins.get(stage)
-    outcome = _outcome(counts) + (f", {again.total} again" if again else "")
-    if counts.total and not bars.tasks[row].started:
-        bars.start_task(row)  # type: ignore[arg-type]
-    bars.update(row, total=seen.items, completed=counts.total, outcome=outcome)  # type: ignore[arg-type]
+def drawn(look: Outlook, hosts: bool = True) -> RenderableType:
+    """A batch as a header, a bar per stage and, if wanted, a row per host."""
+    lines: list[RenderableType] = [_header(look), _bars(look)]
+    lines += [Text(f"  {wait}", style="yellow") for wait in look.waits]
+    if hosts and look.hosts:
+        lines.append(_hosts(look.hosts))
+    return Group(*lines)
 
 
-def _outcome(counts: Counts) -> str:
+def duration(seconds: float) -> str:
+    """Two units at most: `45 s`, `12 min`, `2 h 10 min`, `3 d 4 h`."""
+    if seconds < 2 * _MINUTE_S:
+        return f"{seconds:.0f} s"
+    if seconds < _HOUR_S:
+        return f"{seconds / _MINUTE_S:.0f} min"
+    if seconds < _DAY_S:
+        minutes = round(seconds / _MINUTE_S)
+        return f"{minutes // 60} h {minutes % 60} min"
+    hours = round(seconds / _HOUR_S)
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _header(look: Outlook) -> Text:
+    style = {"paused": "yellow", "failed": "red", "cancelled": "red", "success": "green"}
+    header = Text.assemble(
+        (look.batch_id, "bold"), f"  {look.flow}  ", (look.state, style.get(look.state, ""))
+    )
+    facts = [f"{look.items:,} items" if look.items is not None else ""]
+    facts += [f"{look.rejects:,} bad lines" if look.rejects else ""]
+    facts += [f"{look.chunks:,} chunks" if look.chunks else ""]
+    facts += [f"{look.shards} shards" if look.shards > 1 else "", f"round {look.round}" if look.round else ""]
+    return header.append("  ".join(["", *filter(None, facts), *_left(look)]))
+
+
+def _bars(look: Outlook) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for stage in look.stages:
+        finished = _finished(stage)
+        bar = ProgressBar(total=max(1, stage.planned), completed=finished, width=24)
+        grid.add_row(
+            f"  {stage.stage}",
+            bar,
+            f"{finished:,}/{stage.planned:,}" if look.items is not None else "?",
+            _outcome(stage),
+            f"{stage.in_flight:,} in flight" if stage.in_flight else "",
+            f"{stage.again:,} again" if stage.again else "",
+            f"{stage.items_per_s:.1f}/s" if stage.items_per_s else "",
+        )
+    return grid
+
+
+def _hosts(hosts: Sequence[HostView]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("  host", no_wrap=True)
+    table.add_column("stage")
+    for heading in ("done", "failed", "rejected", "in flight", "items/s", "share", "s/item"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("what it does", overflow="ellipsis", no_wrap=True)
+    for host in hosts:
+        table.add_row(
+            f"  {host.host}", host.stage,
+            *(f"{count:,}" for count in (host.done, host.failed, host.rejected, host.in_flight)),
+            f"{host.items_per_s:.2f}", f"{host.share:.0%}",
+            "" if host.seconds_per_item is None else f"{host.seconds_per_item:.3g}", Text(host.doing),
+        )  # fmt: skip
+    return table
+
+
+def _finished(stage: StageView) -> int:
+    return stage.done + stage.rejected + stage.failed
+
+
+def _outcome(stage: StageView) -> str:
     """`48 done, 2 rejected`: what there is none of is left out."""
-    told = {"done": counts.done, "rejected": counts.rejected, "failed": counts.failed}
-    return ", ".join(f"{count} {what}" for what, count in told.items() if count) or "0 done"
+    told = {"done": stage.done, "rejected": stage.rejected, "failed": stage.failed}
+    return ", ".join(f"{count:,} {what}" for what, count in told.items() if count) or "0 done"
+
+
+def _left(look: Outlook) -> list[str]:
+    """`about 2 h 10 min left (2 h 0 min to 2 h 30 min)`, if that is known and there is any."""
+    left: Forecast | None = look.time_left_s
+    if left is None or not left.seconds:
+        return []
+    return [f"about {duration(left.seconds)} left ({duration(left.low)} to {duration(left.high)})"]

@@ -1,0 +1,62 @@
+"""One look at a batch: its run's state, what its chunks tell, and what the fleet can do for it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from darkroom.api import FINAL_STATES
+from darkroom.control import Control, Wish
+from darkroom.fleet import Fleet, FleetUnknown
+from darkroom.flows import FLOWS, STAGES
+from darkroom.outlook import Outlook, outlook
+from darkroom.progress import Progress, Snapshot
+from darkroom.rates import Rates
+
+
+@dataclass(frozen=True)
+class Live:
+    """What is known beside the store; where Redis does not answer, nothing is."""
+
+    progress: Progress
+    rates: Rates
+    control: Control
+    fleet: Fleet
+
+    @classmethod
+    def at(cls, redis_url: str) -> "Live":
+        """All of it in one Redis."""
+        return cls(Progress(redis_url), Rates(redis_url), Control(redis_url), Fleet(redis_url))
+
+    def look(self, batch_id: str, flow: str, run_state: str) -> Outlook:
+        """The batch now.
+
+        Args:
+            batch_id: its name.
+            flow: its flow's name.
+            run_state: of its newest run, as Airflow says.
+        """
+        seen = self.progress.read(batch_id)
+        stages = FLOWS[flow].stages
+        measured = {
+            stage: {
+                host: rate.seconds_per_item
+                for host, rate in self.rates.read(stage, STAGES[stage].model).items()
+            }
+            for stage in stages
+        }
+        state = state_of(run_state, self.control.state(batch_id), seen)
+        return outlook(batch_id, state, flow, seen, measured, self._waiting(stages))
+
+    def _waiting(self, stages: Iterable[str]) -> dict[str, str]:
+        try:
+            return self.fleet.waiting(stages)
+        except FleetUnknown:
+            return {}
+
+
+def state_of(run_state: str, wish: Wish, seen: Snapshot) -> str:
+    """How a batch's state reads: of its run, over it what a person has asked for."""
+    if run_state in FINAL_STATES:
+        return "cancelled" if wish == "cancelled" else run_state
+    if wish:
+        return wish
+    return "planning" if run_state == "running" and seen.items is None else run_state

@@ -1,0 +1,141 @@
+"""`darkroom pause | resume | cancel | retry`: steer a batch that is under way, or take it up again."""
+
+import json
+from itertools import count
+from typing import Annotated, Any
+
+import typer
+
+from darkroom.api import FINAL_STATES, AirflowApi, RunExists
+from darkroom.commands.batches import Json, Wait, finish_or_tell
+from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID, api, existing, redis_url
+from darkroom.commands.watching import Watched
+from darkroom.control import Control
+from darkroom.errors import BadRequest
+from darkroom.progress import Progress
+
+Name = Annotated[str, typer.Argument(help="Name of the batch.", metavar="BATCH")]
+_ACTIVE = ("queued", "running")
+_LOOKS = 10
+"""So often at most `cancel` looks for runs that were started while it ended others."""
+
+
+def pause(batch: Name, as_json: Json = False) -> None:
+    """Stop a batch for a while: its running chunks stop at the next item boundary, and no new ones begin.
+
+    What was computed is kept, its servers are free for other batches. It waits until it is resumed; a restart
+    of the plant does not resume it. Exit code 2: there is no such batch, or it has ended.
+
+    For example:
+
+      darkroom pause holiday; darkroom watch holiday
+    """
+    _refuse_ended(api(), batch)
+    Control(redis_url()).pause(batch)
+    _tell(
+        as_json, {"batch_id": batch, "state": "paused"}, f"batch {batch} is paused; darkroom resume {batch}"
+    )
+
+
+def resume(batch: Name, as_json: Json = False) -> None:
+    """Let a paused batch go on from where it stopped.
+
+    Exit code 2: there is no such batch, it has ended, or it is cancelled.
+
+    For example:
+
+      darkroom resume holiday
+    """
+    _refuse_ended(api(), batch)
+    Control(redis_url()).resume(batch)
+    _tell(as_json, {"batch_id": batch, "state": "running"}, f"batch {batch} goes on; darkroom watch {batch}")
+
+
+def cancel(batch: Name, as_json: Json = False) -> None:
+    """End a batch for good: its run and all the runs that this has started.
+
+    Running chunks stop at the next item boundary. What was computed is kept, so `darkroom retry` does only
+    the rest. Safe to repeat. Exit code 2: there is no such batch, or it has ended otherwise.
+
+    For example:
+
+      darkroom cancel holiday
+    """
+    session, control = api(), Control(redis_url())
+    ended_before = session.newest_run(DAG_ID, batch).state in FINAL_STATES
+    if ended_before and control.state(batch) != "cancelled" and not _active(session, CHILD_DAG_ID, batch):
+        raise BadRequest(f"batch {batch} has ended already; there is nothing to cancel")
+    control.cancel(batch)  # before its runs end, so that a chunk that goes on a little knows
+    ended = _end_runs(session, batch)
+    Progress(redis_url()).end(batch, "cancelled")
+    runs = f"ended {', '.join(ended)}" if ended else "nothing of it was running"
+    _tell(as_json, {"batch_id": batch, "state": "cancelled", "ended": ended}, f"batch {batch}: {runs}")
+
+
+def retry(batch: Name, wait: Wait = False, as_json: Json = False) -> None:
+    """Run what failed in a batch once more, and what a cancelled one left undone; completed items stay.
+
+    A new run under the same batch: what is computed is found and not computed again, and the manifest gets
+    its next generation. Exit code 2: there is no such batch, or a run of it is still under way.
+
+    For example:
+
+      darkroom retry holiday --wait
+    """
+    session = api()
+    request = existing(batch).request()
+    if active := _active(session, DAG_ID, batch) + _active(session, CHILD_DAG_ID, batch):
+        raise BadRequest(f"batch {batch}: {active[0]} is still under way; darkroom cancel {batch} ends it")
+    Control(redis_url()).clear(batch)
+    conf = request.model_dump(mode="json", exclude={"schema_version"}) | {"retry": True}
+    run_id = _trigger(session, batch, conf)
+    finish_or_tell(Watched(batch, run_id, request.flow), wait, as_json)
+
+
+def _trigger(session: AirflowApi, batch: str, conf: dict[str, Any]) -> str:
+    """Start the batch's next retry, under the first number that is free."""
+    known = {run.run_id for run in session.runs_of_batch(DAG_ID, batch)}
+    for number in count(1):
+        run_id = f"{batch}__retry{number}"
+        if run_id not in known:
+            try:
+                return session.trigger(DAG_ID, run_id, conf)
+            except RunExists:  # somebody else was faster
+                continue
+    raise AssertionError("unreachable")
+
+
+def _refuse_ended(session: AirflowApi, batch: str) -> None:
+    state = session.newest_run(DAG_ID, batch).state
+    if state in FINAL_STATES and not _active(session, CHILD_DAG_ID, batch):
+        raise BadRequest(f"batch {batch} has ended ({state}); see: darkroom show {batch}")
+
+
+def _active(session: AirflowApi, dag_id: str, batch: str) -> list[str]:
+    """Run ids, the newest first."""
+    return [run.run_id for run in session.runs_of_batch(dag_id, batch, *_ACTIVE)]
+
+
+def _end_runs(session: AirflowApi, batch: str) -> list[str]:
+    """End the parent first, else it would take its children's end for their work done and start others.
+
+    Looks again until there are none: one may have been started meanwhile.
+    """
+    ended: list[str] = []
+    newest = session.newest_run(DAG_ID, batch)  # one made by the form has its name in no conf
+    for _ in range(_LOOKS):
+        parents = _active(session, DAG_ID, batch)
+        if newest.state not in FINAL_STATES and newest.run_id not in (*parents, *ended):
+            parents.append(newest.run_id)
+        runs = [(DAG_ID, run_id) for run_id in parents]
+        runs += [(CHILD_DAG_ID, run_id) for run_id in _active(session, CHILD_DAG_ID, batch)]
+        if not runs:
+            break
+        for dag_id, run_id in runs:
+            session.fail(dag_id, run_id)
+            ended.append(run_id)
+    return ended
+
+
+def _tell(as_json: bool, value: dict[str, Any], text: str) -> None:
+    print(json.dumps(value) if as_json else text)
