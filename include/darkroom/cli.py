@@ -24,7 +24,7 @@ COMMANDS = {
     "worker": "worker:worker",
     "submit": "batches:submit",
     "watch": "batches:watch_batch",
-    "show": "batches:show",
+    "show": "showing:show",
     "batches": "listing:batches",
     "item": "items:item",
     "pause": "steering:pause",
@@ -69,6 +69,8 @@ def darkroom() -> None:
       darkroom up; darkroom status; darkroom logs scheduler -f
 
       darkroom submit examples/prompts.jsonl --flow A_C --wait
+
+      darkroom batches; darkroom show BATCH; darkroom item BATCH CUSTOM_ID; darkroom retry BATCH
 
       darkroom stage new sepia; darkroom stage check sepia     a model of your own
     """

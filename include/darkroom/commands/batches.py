@@ -1,8 +1,7 @@
-"""`darkroom submit | watch | show | verify`: start batches, look at them, check them."""
+"""`darkroom submit | watch | verify`: start batches, look at them, check them."""
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +11,11 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from darkroom import stack
-from darkroom.api import ApiError, RunExists
+from darkroom.api import RunExists
 from darkroom.commands.admission import check_backlog
 from darkroom.commands.connection import DAG_ID, api, batch_named, existing, redis_url
 from darkroom.commands.looking import Live
-from darkroom.commands.watching import Watched, drawn, watch
+from darkroom.commands.watching import Watched, watch
 from darkroom.errors import BadRequest, DarkroomError
 from darkroom.flows import DEFAULT_FLOW, FLOWS
 from darkroom.manifest import Summary, VerifyReport, current
@@ -94,39 +93,6 @@ def watch_batch(
     """
     run = api().newest_run(DAG_ID, batch)
     _finish([Watched(batch, run.run_id, run.conf.get("flow", DEFAULT_FLOW))], as_json)
-
-
-def show(batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_json: Json = False) -> None:
-    """Take one look at a batch: the numbers of `darkroom watch`, once.
-
-    Keys of the JSON object: batch_id, flow, state (planning, queued, running, paused, cancelled, success,
-    failed), items, rejects, chunks, shards, round, begun, stages, hosts, time_left_s (seconds, low, high;
-    null when unknown), waits (why nobody works, a sentence each), summary (the manifest's numbers; null before the
-    first), seen (epoch seconds). Of each stage: stage, planned, done, rejected, failed, in_flight, again,
-    remaining, items_per_s, waits. Of each host: host, stage, done, rejected, failed, in_flight, items_per_s,
-    share, seconds_per_item, doing, updated.
-
-    For example:
-
-      darkroom show holiday
-
-      darkroom show holiday --json | jq .time_left_s
-    """
-    request = existing(batch).request()
-    live = Live.at(redis_url())
-    try:
-        state = api().newest_run(DAG_ID, batch).state
-    except (ApiError, BadRequest):  # the plant is down, or forgot the run: what the store holds is still true
-        state = live.progress.read(batch).ended or "unknown"
-    look = live.look(batch, request.flow, state)
-    summary = summary_of(batch)
-    if as_json:
-        told = {**asdict(look), "waits": look.waits, "summary": summary and summary.model_dump(mode="json")}
-        print(json.dumps(told))
-    else:
-        Console().print(drawn(look))
-        if summary is not None:
-            print(f"  manifest {summary.generation}: {summary}")
 
 
 def verify(

@@ -25,8 +25,10 @@ def item(
     """Say where one item of a batch is, and what became of it: state, chunk, host, picture, tries, error.
 
     States: waiting (its chunk has not begun), scheduled (its chunk was put back, or waits for the next
-    stage), running (its chunk is at work), and for good completed, rejected, failed, timed_out. An item that goes
-    round again has a line per round. Keys of the JSON object: batch_id, custom_id, state, chunk, shard, host,
+    stage), running (its chunk is at work), and for good completed, rejected, failed, timed_out. An item that
+    goes round again has a line per round.
+
+    Keys of the JSON object: batch_id, custom_id, state, chunk, shard, host,
     image_uri, seed, attempts, error, item (as planned), rounds (of each: round, chunk, shard, state, seed,
     where, host, image_uri, attempts, error, verdict, steps: per stage status, host, model, attempts, seconds,
     known).
