@@ -22,6 +22,7 @@ COMMANDS = {
     "logs": "stack:logs",
     "env": "stack:env",
     "worker": "worker:worker",
+    "plan": "plan:plan",
     "submit": "batches:submit",
     "watch": "batches:watch_batch",
     "show": "showing:show",

@@ -15,6 +15,7 @@ from darkroom.api import RunExists
 from darkroom.commands.admission import check_backlog
 from darkroom.commands.connection import DAG_ID, api, batch_named, existing, redis_url
 from darkroom.commands.looking import Live
+from darkroom.commands.options_json import json_object
 from darkroom.commands.watching import Watched, watch
 from darkroom.errors import BadRequest, DarkroomError
 from darkroom.flows import DEFAULT_FLOW, FLOWS
@@ -22,7 +23,7 @@ from darkroom.manifest import Summary, VerifyReport, current
 from darkroom.manifest import verify as verify_batch
 from darkroom.records import batch_id_for
 from darkroom.settings import settings
-from darkroom.sources import open_source
+from darkroom.sources import from_here, open_source
 
 console = Console(stderr=True)
 
@@ -38,7 +39,9 @@ Wait = Annotated[bool, typer.Option("--wait", help="Show progress and end when t
 
 
 def submit(
-    source: Annotated[str, typer.Argument(help="A JSONL or CSV file, or a folder of pictures.")],
+    source: Annotated[
+        str, typer.Argument(help="JSONL, CSV or Parquet: a file, a glob, an object; or a folder of pictures.")
+    ],
     flow: Annotated[str, typer.Option(help=f"One of {', '.join(FLOWS)}.")],
     batch: Annotated[
         str | None, typer.Option(help="Name of the batch; default: made from the source.")
@@ -65,12 +68,11 @@ def submit(
     """
     if flow not in FLOWS:
         raise BadRequest(f"--flow {flow!r}: choose one of {', '.join(FLOWS)}")
-    if Path(source).exists():  # as seen from here; the plant looks from its own folder
-        source = str(Path(source).resolve())
+    source = from_here(source)  # the plant looks from its own folder
     open_source(source, settings().source_roots)
     check_backlog(force)
     started = start(source, flow, batch, {
-        "options": _json_object(options), "respins": respins,
+        "options": json_object(options), "respins": respins,
         "max_failed_ratio": max_failed_ratio, "priority": priority, **({"force": True} if force else {}),
     })  # fmt: skip
     finish_or_tell(started, wait, as_json)
@@ -207,13 +209,3 @@ def _places(batch_id: str, summary: Summary | None) -> list[str]:
         return []
     batch = batch_named(batch_id)
     return summary.places() + ([batch.store.uri(batch.rejects_path)] if summary.rejects else [])
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise BadRequest(f"--options is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise BadRequest('--options must be a JSON object such as \'{"generate": {"steps": 8}}\'')
-    return value
