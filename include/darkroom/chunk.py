@@ -12,12 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
 
 from darkroom.artifacts import Artifact, ArtifactKey
 from darkroom.attempts import Attempts
 from darkroom.batches import Batch
-from darkroom.errors import DarkroomError, HostSuspect, ItemError, NotPlanned, StageFailed
+from darkroom.errors import ChunkStopped, HostSuspect, ItemError, NotPlanned, StageFailed
 from darkroom.flows import FLOWS, Stage
 from darkroom.inputs import read_input
 from darkroom.progress import ChunkNow, ChunkState, Counts, Progress
@@ -29,30 +28,6 @@ from darkroom.turns import Turn
 
 log = logging.getLogger(__name__)
 _TELL_EVERY_S = 1.0
-
-
-class ChunkStopped(DarkroomError):
-    """The chunk was asked to stop and did, at an item boundary; another try goes on from here."""
-
-    code = "chunk_stopped"
-    fault = "plant"
-    retryable = True
-    state: ClassVar[ChunkState] = "stopped"
-    """As progress tells it."""
-
-
-class ChunkPaused(ChunkStopped):
-    """The batch is paused: nobody goes on before it is resumed."""
-
-    code = "chunk_paused"
-    state = "paused"
-
-
-class ChunkCancelled(ChunkStopped):
-    """The batch is cancelled: nobody goes on."""
-
-    code = "chunk_cancelled"
-    retryable = False
 
 
 @dataclass(frozen=True)

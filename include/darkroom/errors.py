@@ -16,6 +16,8 @@ class DarkroomError(Exception):
     code: ClassVar[str] = "error"
     fault: ClassVar[Fault] = "plant"
     retryable: ClassVar[bool] = False
+    retry_after_s: ClassVar[float] = 5
+    """How soon a chunk that it ended is offered to all hosts again."""
 
 
 class BadRequest(DarkroomError):
@@ -84,12 +86,37 @@ class StageFailed(ItemError):
     retryable = True
 
 
+class ChunkStopped(DarkroomError):
+    """The chunk was asked to stop and did, at an item boundary; another try goes on from here."""
+
+    code = "chunk_stopped"
+    fault = "plant"
+    retryable = True
+    state: ClassVar[Literal["stopped", "paused"]] = "stopped"
+    """As progress tells it."""
+
+
+class ChunkPaused(ChunkStopped):
+    """The batch is paused: nobody goes on before it is resumed."""
+
+    code = "chunk_paused"
+    state = "paused"
+
+
+class ChunkCancelled(ChunkStopped):
+    """The batch is cancelled: nobody goes on."""
+
+    code = "chunk_cancelled"
+    retryable = False
+
+
 class ServerBusy(DarkroomError):
     """The model server's queue is full (HTTP 429); wait and try again."""
 
     code = "server_busy"
     fault = "host"
     retryable = True
+    retry_after_s = 30
 
 
 class ServerGone(DarkroomError):

@@ -11,8 +11,8 @@ import pytest
 
 from darkroom.artifacts import ArtifactKey
 from darkroom.batches import Batch, Index
-from darkroom.chunk import ChunkStopped, Lane, run_chunk
-from darkroom.errors import HostSuspect, NotPlanned, ServerGone, StageFailed
+from darkroom.chunk import Lane, run_chunk
+from darkroom.errors import ChunkStopped, HostSuspect, NotPlanned, ServerGone, StageFailed
 from darkroom.flows import STAGES
 from darkroom.progress import Progress
 from darkroom.records import BatchRequest, PlannedItem, Status, Verdict

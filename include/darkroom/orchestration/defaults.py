@@ -15,6 +15,9 @@ RETRIES = 4
 """Five tries, each resuming where the last one stopped; the three tries of an item are its own."""
 
 
+_OUT_OF_MEMORY_S = 60
+
+
 def _errors(base: type[DarkroomError]) -> Iterator[type[DarkroomError]]:
     yield base
     for child in base.__subclasses__():
@@ -28,12 +31,20 @@ def retry_policy() -> ExceptionRetryPolicy:
             RetryRule(
                 exception=f"{error.__module__}.{error.__qualname__}",
                 action=RetryAction.RETRY if error.retryable else RetryAction.FAIL,
-                retry_delay=timedelta(seconds=5) if error.retryable else None,
+                retry_delay=timedelta(seconds=error.retry_after_s) if error.retryable else None,
                 reason=(error.__doc__ or "").splitlines()[0],
                 match_subclasses=False,
             )
             for error in _errors(DarkroomError)
             if not issubclass(error, ItemError)
+        ]
+        + [
+            RetryRule(
+                exception="builtins.MemoryError",
+                action=RetryAction.RETRY,
+                retry_delay=timedelta(seconds=_OUT_OF_MEMORY_S),
+                reason="the machine is out of memory: later, when its other work has ended",
+            )
         ]
     )
 

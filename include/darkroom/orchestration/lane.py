@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
-from darkroom.chunk import ChunkStopped, Lane
-from darkroom.errors import ServerGone
+from darkroom.chunk import Lane
+from darkroom.errors import ChunkStopped, ServerGone
 from darkroom.flows import Stage
-from darkroom.orchestration.gate import this_server, why_not_ready
+from darkroom.orchestration.gate import this_server, why_not_ready, why_stop
 from darkroom.progress import Progress
 from darkroom.serving.client import UNIX, StageClient
 from darkroom.settings import settings
@@ -80,7 +80,7 @@ def open_lane(stage: Stage, server: Server | None = None) -> Iterator[Lane]:
             alone_lock=locks / f"alone-{key}.lock",
             # Who waits for his chunk needs no second batch at the door, and bulk shall not lose its turn.
             ahead_lock=None if server.by_the_door else locks / f"ahead-{key}.lock",
-            should_stop=lambda: ChunkStopped("this host is draining") if here.drain_marker.exists() else None,
+            should_stop=lambda: ChunkStopped(why) if (why := why_stop(server.name)) else None,
         )
     finally:
         client.close()

@@ -13,7 +13,8 @@ from darkroom.orchestration.triggers import Resumed
 
 if TYPE_CHECKING:
     from darkroom.batches import Batch
-    from darkroom.chunk import ChunkStopped, Lane
+    from darkroom.chunk import Lane
+    from darkroom.errors import ChunkStopped
     from darkroom.orchestration.lane import Server
 
 STOPPED_RETRY_S = 15
@@ -39,8 +40,7 @@ class RunStage(BaseOperator):
 
     def execute(self, context: Any) -> str:
         """Run the chunk; what came of it, in a line."""
-        from darkroom.chunk import ChunkPaused, ChunkStopped
-        from darkroom.errors import StoreUnavailable
+        from darkroom.errors import ChunkPaused, ChunkStopped, StoreUnavailable
         from darkroom.fence import is_hosts_fault
         from darkroom.orchestration.gate import fence_of
         from darkroom.orchestration.lane import choose_server
@@ -73,8 +73,9 @@ class RunStage(BaseOperator):
 
     def _run(self, batch: "Batch", stage: Stage, server: "Server", context: Any) -> str:
         from darkroom.budget import Budget, measured_elsewhere
-        from darkroom.chunk import ChunkStopped, run_chunk
+        from darkroom.chunk import run_chunk
         from darkroom.control import Control
+        from darkroom.errors import ChunkStopped
         from darkroom.orchestration.gate import why_not_ready
         from darkroom.orchestration.lane import open_lane
         from darkroom.rates import Rates
@@ -102,7 +103,7 @@ class RunStage(BaseOperator):
 
 def _steered(lane: "Lane", control: Any, batch_id: str) -> "Callable[[], ChunkStopped | None]":
     """The lane's own reasons to stop, and those of whoever steers the batch."""
-    from darkroom.chunk import ChunkCancelled, ChunkPaused
+    from darkroom.errors import ChunkCancelled, ChunkPaused
 
     def look() -> "ChunkStopped | None":
         state = control.state(batch_id)
