@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from darkroom.commands.forgiving import do_without_mistakes
 from darkroom.errors import BadRequest, DarkroomError
 
 FAILED, BAD_USAGE = 1, 2
@@ -36,6 +37,8 @@ COMMANDS = {
     "stage": "stages:app",
 }
 """Each command's function below `darkroom.commands`, or its group of commands."""
+FORGIVING = ("down", "status", "logs")
+"""What one needs to find a mistake in darkroom.toml, and to get rid of a plant that has one."""
 
 
 class _Commands(TyperGroup):
@@ -47,6 +50,8 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name in FORGIVING:
+            do_without_mistakes()
         module, _, function = COMMANDS[cmd_name].partition(":")
         found = getattr(import_module(f"darkroom.commands.{module}"), function)
         if isinstance(found, typer.Typer):

@@ -164,13 +164,25 @@ def _take_down(home: Home, report: Report) -> bool:
         if not marker.exists():
             # Running chunks stop at their next item boundary instead of being killed later.
             marker.write_text(_DRAIN_NOTE)
-        stop_all(supervisor, parts(Stack.load(home)), report)
+        stop_all(supervisor, _known(supervisor, parts(Stack.load(home))), report)
         supervisor.shut_down(SHUTDOWN_S)
     found = end_leftovers(home) > 0 or found
     _forget_drain()
     for stale in (home.socket(), home.supervisor_pid):
         stale.unlink(missing_ok=True)
     return found
+
+
+def _known(supervisor: Supervisor, listed: Mapping[str, Part]) -> dict[str, Part]:
+    """The parts that are listed, and those that run though darkroom.toml names their stage no more."""
+    patience_s = max(part.stop_wait_s for part in listed.values())
+    # Theirs are the workers' needs: they stop with the first.
+    unlisted = {
+        name: Part(name, (), probe=lambda _started: True, uses=("api-server",), stop_wait_s=patience_s)
+        for name in supervisor.processes()
+        if name not in listed
+    }
+    return {**unlisted, **listed}
 
 
 def stop_all(supervisor: Supervisor, listed: Mapping[str, Part], report: Report) -> None:
