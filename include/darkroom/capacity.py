@@ -76,11 +76,13 @@ class Capacity:
             self.api.set_pool(pool, wanted, what)
 
     def _follow_with_workers(self, now: float) -> None:
-        wanted = {
-            (worker, self.stages[stage].queue): takes
-            for worker, takes in self._presence.taking().items()
-            if (stage := self._presence.stage_of(worker)) in self.stages
-        }
+        wanted: dict[tuple[str, str], bool] = {}
+        for server, takes in self._presence.taking():
+            if stage := self.stages.get(server.stage):
+                wanted[server.worker, stage.queue] = takes
+                if server.now_worker:  # it stands aside when no server of the stage is left to it
+                    now_queue = (server.now_worker, stage.now_queue)
+                    wanted[now_queue] = wanted.get(now_queue, False) or takes
         self.consumers.follow(wanted, now)
 
     def _say_who_waits(self, why: dict[str, str]) -> None:

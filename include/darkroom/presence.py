@@ -63,13 +63,9 @@ class Presence:
         """The servers that make up the fleet's capacity, as of the last look."""
         return [one.status for one in self._servers.values() if one.was_ready and self._takes(one)]
 
-    def taking(self) -> dict[str, bool]:
-        """Each server that was seen, by the name of its worker, and whether that shall take chunks."""
-        return {name: self._takes(one) for name, one in self._servers.items()}
-
-    def stage_of(self, worker: str) -> str:
-        """The stage of a server that was seen."""
-        return self._servers[worker].status.stage
+    def taking(self) -> list[tuple[ServerStatus, bool]]:
+        """Each server that was seen, and whether chunks shall be taken to it."""
+        return [(one.status, self._takes(one)) for one in self._servers.values()]
 
     def _takes(self, one: _Seen) -> bool:
         return self._looked < one.trusted_until

@@ -129,6 +129,22 @@ def test_a_fenced_server_loses_its_slots_and_its_queue_at_once_and_gets_them_bac
     assert all(capacity.consumers.wanted.values())
 
 
+def test_the_worker_for_interactive_runs_stands_aside_only_when_no_server_of_a_stage_is_left_to_it(
+    capacity, tell
+):
+    def say(name: str, state: State) -> None:
+        status = tell("h1", "generate", state, name=name)
+        capacity.fleet.tell("h1", status.model_copy(update={"now_worker": "now@h1"}))
+
+    say("generate-1", State.FENCED)
+    say("generate-2", State.READY)
+    capacity.follow(0)
+    assert capacity.consumers.wanted["now@h1", "gpu.generate.now"] is True
+    say("generate-2", State.FENCED)
+    capacity.follow(3)
+    assert capacity.consumers.wanted["now@h1", "gpu.generate.now"] is False
+
+
 def test_workers_are_told_also_while_airflow_is_away(capacity, tell):
     tell("h1", "generate", State.FENCED)
     capacity.api.away = True

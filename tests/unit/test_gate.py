@@ -60,7 +60,8 @@ def test_a_fence_shuts_the_gate_before_the_supervisor_has_seen_it(tell):
     assert gate.why_not_ready() == ""
     fence.strike("no such device")
     assert gate.why_not_ready() == "generate-1 is fenced: no such device"
-    assert gate.why_not_ready("generate-2") == ""
+    assert gate.why_stop() == gate.why_stop("generate-1") == gate.why_not_ready()
+    assert gate.why_not_ready("generate-2") == gate.why_stop("generate-2") == ""
     fence.take_down()
     assert gate.why_not_ready() == ""
 
@@ -68,7 +69,7 @@ def test_a_fence_shuts_the_gate_before_the_supervisor_has_seen_it(tell):
 def test_a_host_that_drains_takes_nothing_new(tell, tmp_path):
     tell(State.READY)
     (tmp_path / "drain").touch()
-    assert gate.why_not_ready() == "this host is draining"
+    assert gate.why_not_ready() == gate.why_stop() == "this host is draining"
 
 
 def test_a_server_whose_supervisor_has_gone_takes_nothing(tell):

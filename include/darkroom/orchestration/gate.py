@@ -20,20 +20,25 @@ def why_not_ready(server: str | None = None) -> str:
     Args:
         server: its name on this host, such as `generate-1`; default: the one that this worker's lanes feed.
     """
-    here, name = settings(), server or this_server()
-    if here.drain_marker.exists():
-        return "this host is draining"
-    if not name:
-        return ""
-    if fenced := fence_of(name).fenced():
-        return f"{name} is fenced: {fenced.reason}"
-    status = ServerStatus.read(_status_file(server))
+    if why := why_stop(server):
+        return why
+    path = status_file(settings().home, server) if server else settings().server_status
+    status = ServerStatus.read(Path(path)) if path else None
     if status is None:
         return ""
     if why := status.why_not_ready():
         return why
     silent_s = time.time() - status.updated if status.updated else 0
     return f"{status.name} has told nothing for {silent_s:.0f} s" if silent_s > _SILENT_S else ""
+
+
+def why_stop(server: str | None = None) -> str:
+    """Why a chunk that runs on a server must end at its next item boundary; `server` as above."""
+    if settings().drain_marker.exists():
+        return "this host is draining"
+    name = server or this_server()
+    fenced = fence_of(name).fenced() if name else None
+    return f"{name} is fenced: {fenced.reason}" if fenced else ""
 
 
 def this_server() -> str:
@@ -44,7 +49,3 @@ def this_server() -> str:
 def fence_of(server: str) -> Fence:
     """The fence of a server on this host, by its name: `strike` it, `clear` it."""
     return Fence(fence_file(settings().home, server))
-
-
-def _status_file(server: str | None) -> Path:
-    return status_file(settings().home, server) if server else Path(settings().server_status)

@@ -109,6 +109,8 @@ class ServerStatus(Told):
     canary_s: float | None = None
     """How long the last canary took."""
     gpu: GpuStatus | None = None
+    now_worker: str = ""
+    """The Celery worker that takes interactive chunks to it, and to all servers of its machine."""
     schema_version: int = 1
     """Of the records that this host writes."""
     updated: float = 0

@@ -43,7 +43,9 @@ log = logging.getLogger("supervisor")
 class Supervisor:
     """One model server, however often it must be started."""
 
-    def __init__(self, stage: Stage, name: str, port: int, gpu: str | None, here: Settings) -> None:
+    def __init__(
+        self, stage: Stage, name: str, port: int, gpu: str | None, here: Settings, now_worker: str = ""
+    ) -> None:
         """Watch over a server of `stage` on `port`.
 
         Args:
@@ -52,6 +54,7 @@ class Supervisor:
             port: on loopback.
             gpu: pinned to this one, by index or UUID; `none`: it sees no GPU; None: not pinned.
             here: the settings of this process.
+            now_worker: the Celery worker that takes interactive chunks to it.
 
         Raises:
             ValueError: there is no such GPU.
@@ -78,7 +81,7 @@ class Supervisor:
             name=name, host=self._host, stage=stage.name, model=stage.model,
             implementation=here.implementations.get(stage.name) or stage.implementation,
             state=State.LOADING, url=self._client.url, lanes=stage.lanes_per_server,
-            memory_limit_mb=stage.memory_mb, schema_version=SCHEMA_VERSION,
+            memory_limit_mb=stage.memory_mb, now_worker=now_worker, schema_version=SCHEMA_VERSION,
         )  # fmt: skip
         self._stop = threading.Event()
         self._canaries = ThreadPoolExecutor(1, thread_name_prefix="canary")
@@ -242,14 +245,16 @@ def main() -> int:
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--name", help="of the server on this host; default: the stage's")
     parser.add_argument("--gpu", help="index or UUID of the GPU it is pinned to; none: it sees none")
+    parser.add_argument("--now-worker", default="", help="the Celery worker for interactive chunks to it")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     stage = STAGES[arguments.stage]
     try:
         supervisor = Supervisor(
-            stage, arguments.name or stage.name, arguments.port, arguments.gpu, settings()
-        )
+            stage, arguments.name or stage.name, arguments.port, arguments.gpu, settings(),
+            arguments.now_worker,
+        )  # fmt: skip
     except ValueError as error:
         parser.error(str(error))
     for number in (signal.SIGTERM, signal.SIGINT):

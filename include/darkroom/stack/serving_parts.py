@@ -94,7 +94,7 @@ class Site:
         return Part(
             f"server-{name}",
             (_PYTHON, "-m", "darkroom.serving.supervisor", "--stage", stage.name, "--name", name,
-             "--port", str(port), *pinned),
+             "--port", str(port), "--now-worker", celery_name(self.now), *pinned),
             lambda started: health.server_answers(self.home, name, started),
             uses=self.needs,
             fails=_why(self.home, name),
