@@ -1,0 +1,85 @@
+"""A plant of its own for a measurement: `bench/fleet` in a temporary folder, gone afterwards, come what may.
+
+What measures runs as a process of its own, as the stage table of a process is fixed at its import.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FLEET = REPOSITORY / "bench" / "fleet"
+_DOWN_S = 180
+_RESULT = "result.json"
+
+
+def in_a_plant(
+    module: str, *arguments: str, generate: Mapping[str, Any], deadline_s: float, **environment: str
+) -> dict[str, Any]:
+    """`python -m module FOLDER arguments...` with a plant that it may start; what it kept in the folder.
+
+    Args:
+        module: what measures.
+        arguments: after the folder: `inputs` in it is a source root, `flags` is where flag files go.
+        generate: changes to the row of the stage `generate`; no other stage has a server.
+        deadline_s: for all of it; past it the plant is ended and what was kept so far is returned.
+        environment: more variables.
+
+    Raises:
+        SystemExit: nothing was kept.
+    """
+    # Else a TERM would leave the plant behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
+    folder = Path(tempfile.mkdtemp(prefix="darkroom-bench-"))
+    folder.chmod(0o711)  # PostgreSQL may run as another user
+    for name in ("inputs", "flags"):
+        (folder / name).mkdir()
+    config = {**generate.get("config", {}), "flags": str(folder / "flags")}
+    rows = {"generate": {**generate, "config": config, "model": "paint@1"}, "inspect": {"servers": 0}}
+    env = os.environ | {
+        "DARKROOM_HOME": f"{folder}/home",
+        "DARKROOM_SOURCE_ROOTS": json.dumps([str(folder / "inputs")]),
+        "DARKROOM_CONFIG": str(FLEET / "darkroom.toml"),
+        "DARKROOM_CODE": str(FLEET),
+        "DARKROOM_STAGES": json.dumps(rows),
+        **environment,
+    }
+    try:
+        command = [sys.executable, "-m", module, str(folder), *arguments]
+        done = subprocess.run(command, cwd=REPOSITORY, env=env, timeout=deadline_s, check=False)
+        if done.returncode:
+            print(f"{module} ended with {done.returncode}")
+    except subprocess.TimeoutExpired:
+        print(f"{module}: not done after {deadline_s:.0f} s")
+    finally:
+        if keep := os.environ.get("BENCH_KEEP_LOGS"):
+            shutil.copytree(f"{folder}/home/logs", f"{keep}/{module}", dirs_exist_ok=True)
+        down = [sys.executable, "-m", "darkroom.cli", "down", "--purge"]
+        subprocess.run(down, cwd=REPOSITORY, env=env, timeout=_DOWN_S, check=False)
+    try:
+        return dict(json.loads((folder / _RESULT).read_text()))
+    except FileNotFoundError:
+        raise SystemExit(f"{module} measured nothing") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep(folder: Path, figures: Mapping[str, Any]) -> None:
+    """Hand figures to who called `in_a_plant`; a later call replaces them."""
+    new = folder / f"{_RESULT}.new"
+    new.write_text(json.dumps(figures))
+    new.replace(folder / _RESULT)
+
+
+def prompts(folder: Path, items: int) -> Path:
+    """A source of so many prompts."""
+    path = folder / "inputs" / f"{items}.jsonl"
+    path.write_text("".join(f'{{"custom_id": "{n}", "prompt": "item {n}"}}\n' for n in range(items)))
+    return path

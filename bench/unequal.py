@@ -1,0 +1,183 @@
+"""Four machines of speeds 4, 2, 1 and 0.5 on the real stack: how far above the lower bound a batch ends.
+
+`python -m bench.unequal [ITEMS]` starts a plant of its own in a temporary folder, whose stage sleeps 0.2 s an
+item on a machine of speed 1, measures the same batch without and with faults, and takes it down again. Some
+22 minutes at 20,000 items. The makespan counts from the REST trigger to the end of the run.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bench.plants import in_a_plant, keep, prompts
+
+ITEMS = 20_000
+SECONDS_PER_ITEM = 0.2
+"""On a machine of speed 1: 0.4 s on the slowest."""
+SPEEDS = {"generate-1": 4.0, "generate-2": 2.0, "generate-3": 1.0, "generate-4": 0.5}
+KILLED, KILLED_AT = "generate-1", 0.2
+HUNG, HUNG_AT = "generate-2", 0.5
+WARM_UP_ITEMS = 400
+GOALS = {"plain": 1.05, "faults": 1.15}
+_TELL_EVERY_S = 15.0
+
+
+def main(items: int) -> None:
+    """Measure both and print how they compare."""
+    from bench.report import save
+
+    figures = in_a_plant(
+        "bench.unequal", str(items), deadline_s=600 + 4 * lower_bound_s(items),
+        generate={
+            "servers": len(SPEEDS), "lanes_per_server": 2, "batch_size": 4,
+            "seconds_per_item": SECONDS_PER_ITEM,
+            "config": {"seconds_per_item": SECONDS_PER_ITEM, "speeds": SPEEDS},
+        },
+    )  # fmt: skip
+    save("unequal", {
+        "unit": "ratios of seconds to N * t / sum of speeds", "items": items, "speeds": list(SPEEDS.values()),
+        "seconds per item at speed 1": SECONDS_PER_ITEM, "goals": GOALS, **figures,
+    })  # fmt: skip
+
+
+def lower_bound_s(items: int) -> float:
+    """The least time in which the four can do it, with nothing lost between two items."""
+    return items * SECONDS_PER_ITEM / sum(SPEEDS.values())
+
+
+class Faults:
+    """What happens to the fleet in the second measurement, as the batch goes on."""
+
+    def __init__(self, flags: Path) -> None:
+        self.told: dict[str, Any] = {}
+        """Which fault at which share of the items, in seconds since the begin."""
+        self._hang = flags / f"hang-{HUNG}"
+        self._begun = time.monotonic()
+
+    def look(self, share: float) -> None:
+        """Do what is due when so much of the batch is done."""
+        from tests.stack.plant import kill_tree
+
+        killed, hung = f"{KILLED} killed", f"{HUNG} hung"
+        if share >= KILLED_AT and killed not in self.told:
+            for part in ("server", "worker"):
+                kill_tree(f"{part}-{KILLED}")
+            self._tell(killed, share)
+        if share >= HUNG_AT and hung not in self.told:
+            self._hang.touch()
+            self._tell(hung, share)
+        if self._hang.exists() and not _ready(HUNG):
+            self._hang.unlink()
+            self._tell(f"{HUNG} noticed", share)
+
+    def _tell(self, what: str, share: float) -> None:
+        self.told[what] = {"at_s": round(time.monotonic() - self._begun, 1), "items": f"{share:.1%}"}
+        print(f"{what} at {share:.1%}", flush=True)
+
+
+def _ready(server: str) -> bool:
+    from darkroom.serving.status import ServerStatus, State, status_file
+    from darkroom.settings import settings
+
+    status = ServerStatus.read(status_file(settings().home, server))
+    return status is not None and status.state is State.READY
+
+
+def measure(folder: Path, items: int) -> None:
+    """Run the batches in the plant of this environment; what came of each is kept as soon as it is known."""
+    from darkroom import stack
+
+    stack.up()
+    _run(folder, WARM_UP_ITEMS, "warm-up")  # from now on rates are measured
+    figures = {"plain": _run(folder, items, "plain")}
+    keep(folder, figures)
+    faults = Faults(folder / "flags")
+    figures["faults"] = {**_run(folder, items, "faults", faults.look), "what": faults.told}
+    keep(folder, figures)
+
+
+def _run(
+    folder: Path, items: int, name: str, at_share: Callable[[float], None] = lambda _share: None
+) -> dict[str, Any]:
+    from darkroom.api import FINAL_STATES
+    from darkroom.commands.batches import api, start
+    from darkroom.commands.connection import DAG_ID, redis_url
+    from darkroom.progress import Progress
+
+    session, progress = api(), Progress(redis_url())
+    begun = told = time.monotonic()
+    batch = start(str(prompts(folder, items)), "A", f"unequal-{name}", {})
+    while (state := session.run_state(DAG_ID, batch.run_id)) not in FINAL_STATES:
+        counts = progress.read(batch.batch_id).stages.get("generate")
+        done = counts.total if counts else 0
+        at_share(done / items)
+        if time.monotonic() - told >= _TELL_EVERY_S:
+            told = time.monotonic()
+            print(f"{name}: {done} of {items} after {told - begun:.0f} s", flush=True)
+        time.sleep(0.5)
+    figures = _figures(batch.batch_id, time.monotonic() - begun, items)
+    print(f"{name}: {state}, {figures['ratio']} of the lower bound", flush=True)
+    return {"state": state, **figures}
+
+
+def _figures(batch_id: str, makespan_s: float, items: int) -> dict[str, Any]:
+    from darkroom.commands.batches import api, summary_of, verified
+    from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID, batch_named
+
+    session, batch = api(), batch_named(batch_id)
+    summary, report = summary_of(batch_id), verified(batch_id)
+    if summary is None:
+        raise SystemExit(f"{batch_id} left no manifest; see its run")
+    runs = [
+        (DAG_ID, batch_id),
+        *((CHILD_DAG_ID, run.run_id) for run in session.runs_of_batch(CHILD_DAG_ID, batch_id)),
+    ]
+    chunks = [
+        ti for dag_id, run_id in runs for ti in session.task_instances(dag_id, run_id)
+        if ti["task_id"].endswith(".generate") and ti["start_date"]
+    ]  # fmt: skip
+    first = min(datetime.fromisoformat(ti["start_date"]).timestamp() for ti in chunks)
+    last = max(when for _, when in batch.store.list_written(f"{batch.root}/parts"))
+    bound_s = lower_bound_s(items)
+    return {
+        "makespan, s": round(makespan_s, 1),
+        "lower bound, s": round(bound_s, 1),
+        "ratio": round(makespan_s / bound_s, 4),
+        "first chunk to last part, s": round(last - first, 1),
+        "its ratio": round((last - first) / bound_s, 4),
+        "chunks": len(chunks),
+        "sizes": [max(batch.planned().sizes), min(batch.planned().sizes)],
+        "runs": len(runs),
+        "chunks tried again": sum(ti["try_number"] > 1 for ti in chunks),
+        "items": summary.items,
+        "completed": summary.completed,
+        "wasted": summary.wasted.model_dump(),
+        "by host": shares({host: (work.computed, work.busy_s) for host, work in summary.by_host.items()}),
+        "lower bound as measured, s": summary.lower_bound_s,
+        "verified": report.ok,
+        "problems": report.problems[:5],
+    }
+
+
+def shares(hosts: dict[str, tuple[int, float]]) -> dict[str, dict[str, float]]:
+    """Per server its items, their share, the share of its speed, and the seconds it computed on an item."""
+    items, speeds = sum(done for done, _ in hosts.values()), sum(SPEEDS.values())
+    return {
+        (name := host.partition("@")[0]): {
+            "items": done,
+            "share": round(done / items, 4),
+            "share of speed": round(SPEEDS[name] / speeds, 4),
+            "seconds per item": round(busy_s / done, 4) if done else 0.0,
+        }
+        for host, (done, busy_s) in sorted(hosts.items())
+    }
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        measure(Path(sys.argv[1]), int(sys.argv[2]))
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else ITEMS)
