@@ -15,6 +15,8 @@ from rich.table import Table
 
 from darkroom import stack
 from darkroom.errors import BadRequest
+from darkroom.fleet import Fleet, FleetUnknown
+from darkroom.serving.status import State
 from darkroom.stack.credentials import ADMIN, write_env_file
 from darkroom.stack.home import Home
 from darkroom.stack.join import Join
@@ -70,7 +72,8 @@ def status(
 ) -> None:
     """Show each part's state, process, memory, and what it waits for.
 
-    Exit code 0 when every part is healthy, else 1.
+    Then how many model servers are ready, on all machines; more of them says `darkroom fleet`. Exit code 0
+    when every part is healthy, else 1.
 
     For example:
 
@@ -95,7 +98,19 @@ def status(
         total = sum(part.memory_bytes for part in parts) / 2**20
         table.add_row("[bold]all[/]", "healthy" if healthy else "not healthy", "", f"{total:.0f} MB", "", "")
         console.print(table)
+        _say_fleet()
     raise typer.Exit(_HEALTHY if healthy else _NOT_HEALTHY)
+
+
+def _say_fleet() -> None:
+    """One line on the model servers of all machines, where the plant can be asked."""
+    try:
+        servers = Fleet(Join.find().redis_url).servers()
+    except (BadRequest, FleetUnknown):
+        return
+    out = [f"{server.worker} is {server.state}" for server in servers if server.state is not State.READY]
+    ready = f"fleet: {len(servers) - len(out)} of {len(servers)} servers ready"
+    console.print("; ".join([ready, *out]) + "; see: darkroom fleet", highlight=False, soft_wrap=True)
 
 
 def logs(
