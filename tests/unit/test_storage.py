@@ -5,11 +5,9 @@ import hashlib
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 
 import pytest
 
@@ -42,35 +40,14 @@ def store(tmp_path):
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory):
     """An S3 server of its own, and a bucket called `bucket`, by environment variables only."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}"
-    log = (tmp_path_factory.mktemp("moto") / "log").open("wb")
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        wait_for(lambda: server.poll() is not None or answers(endpoint), 30)
-        assert server.poll() is None, log.name
-        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/bucket", method="PUT"))
-        environment = {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint}
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            open_store.cache_clear()
-            yield environment
+    from tests.servers import s3_server  # not for the racing processes, which import this module
+
+    with s3_server(tmp_path_factory.mktemp("moto")) as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
         open_store.cache_clear()
-    finally:
-        server.kill()
-        server.wait()
-
-
-def answers(endpoint):
-    try:
-        urllib.request.urlopen(f"{endpoint}/moto-api/", timeout=1)
-    except OSError:
-        return False
-    return True
+        yield environment
+    open_store.cache_clear()
 
 
 def wait_for(condition, deadline_s):
