@@ -27,7 +27,8 @@ def in_a_plant(
 
     Args:
         module: what measures.
-        arguments: after the folder: `inputs` in it is a source root, `flags` is where flag files go.
+        arguments: after the folder: `inputs` in it is a source root, `flags` is where flag
+            files go, `trace` where the servers leave their traces.
         generate: changes to the row of the stage `generate`; no other stage has a server.
         deadline_s: for all of it; past it the plant is ended and what was kept so far is returned.
         environment: more variables.
@@ -49,6 +50,7 @@ def in_a_plant(
         "DARKROOM_CONFIG": str(FLEET / "darkroom.toml"),
         "DARKROOM_CODE": str(FLEET),
         "DARKROOM_STAGES": json.dumps(rows),
+        "DARKROOM_TRACE": f"{folder}/trace",
         **environment,
     }
     try:
@@ -59,16 +61,24 @@ def in_a_plant(
     except subprocess.TimeoutExpired:
         print(f"{module}: not done after {deadline_s:.0f} s")
     finally:
-        if keep := os.environ.get("BENCH_KEEP_LOGS"):
-            shutil.copytree(f"{folder}/home/logs", f"{keep}/{module}", dirs_exist_ok=True)
-        down = [sys.executable, "-m", "darkroom.cli", "down", "--purge"]
+        down = [sys.executable, "-m", "darkroom.cli", "down"]
         subprocess.run(down, cwd=REPOSITORY, env=env, timeout=_DOWN_S, check=False)
+        _keep_logs(folder, module)
+        subprocess.run([*down, "--purge"], cwd=REPOSITORY, env=env, timeout=_DOWN_S, check=False)
     try:
         return dict(json.loads((folder / _RESULT).read_text()))
     except FileNotFoundError:
         raise SystemExit(f"{module} measured nothing") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep_logs(folder: Path, module: str) -> None:
+    """Where `BENCH_KEEP_LOGS` says, for who wants to know why a measurement came out as it did."""
+    to = os.environ.get("BENCH_KEEP_LOGS")
+    for name in ("home/logs", "home/airflow/logs", "trace") if to else ():
+        if (folder / name).exists():
+            shutil.copytree(folder / name, Path(to or "", module, name), dirs_exist_ok=True)
 
 
 def keep(folder: Path, figures: Mapping[str, Any]) -> None:

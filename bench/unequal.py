@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.plants import in_a_plant, keep, prompts
+from bench.server_trace import losses, read_traces
 
 ITEMS = 20_000
 SECONDS_PER_ITEM = 0.2
@@ -109,6 +110,7 @@ def _run(
 
     session, progress = api(), Progress(redis_url())
     begun = told = time.monotonic()
+    begun_at = time.time()
     batch = start(str(prompts(folder, items)), "A", f"unequal-{name}", {})
     while (state := session.run_state(DAG_ID, batch.run_id)) not in FINAL_STATES:
         counts = progress.read(batch.batch_id).stages.get("generate")
@@ -118,7 +120,13 @@ def _run(
             told = time.monotonic()
             print(f"{name}: {done} of {items} after {told - begun:.0f} s", flush=True)
         time.sleep(0.5)
-    figures = _figures(batch.batch_id, time.monotonic() - begun, items)
+    makespan_s = time.monotonic() - begun
+    item_s = {server: SECONDS_PER_ITEM / speed for server, speed in SPEEDS.items()}
+    traces = read_traces(folder / "trace", "generate", item_s)
+    figures = {
+        **_figures(batch.batch_id, makespan_s, items),
+        "excess by cause": losses(traces, item_s, items, begun_at, begun_at + makespan_s),
+    }
     print(f"{name}: {state}, {figures['ratio']} of the lower bound", flush=True)
     return {"state": state, **figures}
 

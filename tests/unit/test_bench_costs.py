@@ -8,6 +8,7 @@ import pytest
 from bench.loop_times import METRIC, LoopTimes, quantile, receiver, upper_bounds
 from bench.orchestration import per_chunk
 from bench.process_costs import kind_of, used_s
+from bench.server_trace import Ran, losses, read_traces
 from bench.unequal import SPEEDS, lower_bound_s, shares
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,3 +109,35 @@ def test_the_same_items_in_more_chunks_tell_what_a_chunk_costs():
     assert told["per chunk, s"] == 1
     assert told["of it per item at 180, ms"] == pytest.approx(5.56)
     assert told["all per item at 180, ms"] == pytest.approx(8.33)
+
+
+ITEM_S = {"fast": 0.1, "slow": 0.4}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(list(ITEM_S)), st.floats(0, 90), st.integers(1, 8)), max_size=20),
+    st.integers(1, 200),
+)
+def test_what_a_batch_lost_adds_up_to_its_excess(ran, items):
+    traces = {server: [] for server in ITEM_S}
+    for server, begun, count in sorted(ran, key=lambda one: one[1]):
+        begun_after = max([begun, *(one.ended for one in traces[server])])
+        traces[server].append(Ran(begun_after, begun_after + 1.1 * count * ITEM_S[server], count))
+    ended = max([100.0, *(one.ended for trace in traces.values() for one in trace)])
+    bound_s = items / sum(1 / seconds for seconds in ITEM_S.values())
+    lost = losses(traces, ITEM_S, items, 0, ended)
+    assert sum(lost.values()) == pytest.approx(ended / bound_s - 1, abs=1e-3)
+
+
+def test_a_fleet_that_works_all_the_time_loses_nothing():
+    traces = {"fast": [Ran(5, 9, 40)], "slow": [Ran(1, 2, 9), Ran(5, 9, 10)]}
+    assert set(losses(traces, ITEM_S, 50, 5, 9).values()) == {0}
+
+
+def test_a_trace_belongs_to_the_server_whose_pace_it_has(tmp_path):
+    (tmp_path / "generate-11").write_text("[9, 9.001, 1]\n[5, 6.7, 4]\n[1, 2.7, 4]\n[3, 4.")
+    (tmp_path / "generate-12").write_text("[1, 1.41, 4]\n")
+    (tmp_path / "generate-13").write_text("[9, 9.001, 1]\n")
+    (tmp_path / "inspect-14").write_text("[1, 1.4, 4]\n")
+    traces = read_traces(tmp_path, "generate", ITEM_S)
+    assert traces == {"fast": [Ran(1, 1.41, 4)], "slow": [Ran(1, 2.7, 4), Ran(5, 6.7, 4)]}
