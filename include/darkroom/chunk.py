@@ -61,6 +61,8 @@ class Report:
     failed: int
     undone: int
     """Left over when the time budget was spent, or when an earlier stage left them."""
+    out_of_time: bool
+    """Whether this try ended because its time budget was spent."""
     seconds: float
 
     def __str__(self) -> str:
@@ -97,7 +99,7 @@ def run_chunk(
     run.tell(part, "ended")
     return Report(
         len(run.items), counts.done, counts.rejected, counts.failed,
-        len(run.items) - len(part), time.monotonic() - begun,
+        len(run.items) - len(part), run.out_of_time, time.monotonic() - begun,
     )  # fmt: skip
 
 
@@ -120,6 +122,7 @@ class _ChunkRun:
         self.items: list[PlannedItem] = batch.plan_chunk(chunk_id)
         self.attempts = Attempts(lane.client, lane.grace_s, lane.alone_lock)
         self.begun = self.told = time.time()
+        self.out_of_time = False
 
     def results(self, out_of_time: Callable[[], bool]) -> list[Result]:
         """One result per item that got an outcome in time, in plan order."""
@@ -143,6 +146,7 @@ class _ChunkRun:
                     self.tell(list(outcomes.values()), stop.state, str(stop))
                     raise stop
                 if out_of_time():
+                    self.out_of_time = True
                     log.warning("time budget spent: %d of %d items", len(outcomes), len(self.items))
                     break
                 flying.append([

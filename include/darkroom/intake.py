@@ -9,17 +9,15 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from darkroom.batches import Batch, Index, chunk_id
-from darkroom.errors import BadRequest, InvalidItem, NotPlanned, SourceChanged
+from darkroom.errors import BadRequest, InvalidItem, SourceChanged
 from darkroom.flows import FLOWS
-from darkroom.manifest import leftovers
-from darkroom.plan_table import plan_bytes, read_plan, table_bytes
+from darkroom.plan_table import read_plan, table_bytes
 from darkroom.planning import Params, chunk_sizes, decide_params
 from darkroom.progress import PlanNow, Progress
 from darkroom.records import BatchRequest, Item
@@ -33,7 +31,9 @@ log = logging.getLogger(__name__)
 _LOG_EVERY_S = 15.0
 _IN_ONE_PIECE_BYTES = 64 << 20
 """More rejects than this go to the store as a stream."""
-_Cut = Callable[[list[int]], Iterator[bytes]]
+OF_THE_RUN = ("retry", "force")
+"""Params of a run that are not kept with the batch."""
+Cut = Callable[[list[int]], Iterator[bytes]]
 """Makes the files of chunks of these sizes, in their order."""
 
 
@@ -89,31 +89,12 @@ def plan_batch(
     return index
 
 
-def plan_round(batch: Batch, number: int) -> Index:
-    """Plan round `number` from what C rejected and what is undone; planned already, it is returned as it is.
-
-    The round as a whole is fixed before it is cut, so a try that was killed in between is finished the same.
-    """
-    index = batch.index(number)
-    if index is None:
-        batch.save_plan_chunk(f"r{number}", leftovers(batch))
-        items = batch.plan_chunk(f"r{number}")
-        rest = iter(items)
-
-        def cut(sizes: list[int]) -> Iterator[bytes]:
-            return (plan_bytes(islice(rest, size)) for size in sizes)
-
-        index = _save_chunks(batch, number, batch.params(), cut, len(items), rejects=0)
-        if index is None:
-            raise NotPlanned(f"the chunks of round {number} do not hold its items; it was tampered with")
-        batch.save_index(index)
-    return batch.planned(number)
-
-
 def _request(batch: Batch, params: dict[str, Any]) -> BatchRequest:
     """The params of a run as a record; everything a later chunk would stumble over is refused here."""
     try:
-        request = BatchRequest(**{**params, "batch_id": batch.batch_id})
+        # How a run goes about it is no part of what is asked for.
+        asked = {name: value for name, value in params.items() if name not in OF_THE_RUN}
+        request = BatchRequest(**{**asked, "batch_id": batch.batch_id})
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRequest(f"param {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
@@ -155,7 +136,7 @@ def _plan(batch: Batch, reading: Reading, decide: Callable[[str], Params]) -> In
         def cut(sizes: list[int]) -> Iterator[bytes]:
             return (table_bytes(table) for table in items.cut(sizes))
 
-        index = _save_chunks(batch, 0, params, cut, items.items, rejects.rejects)
+        index = save_chunks(batch, 0, params, cut, items.items, rejects.rejects)
         if index is None:
             raise changed
     batch.save_index(index)
@@ -170,8 +151,8 @@ def _save_rejects(batch: Batch, rejects: Path) -> None:
         batch.store.upload(batch.rejects_path, rejects)
 
 
-def _save_chunks(
-    batch: Batch, number: int, params: Params, cut: _Cut, count: int, rejects: int
+def save_chunks(
+    batch: Batch, number: int, params: Params, cut: Cut, count: int, rejects: int = 0, asked_by: str = ""
 ) -> Index | None:
     """Write the chunks of a round; its index, or None where they are not what is planned now."""
     sizes = chunk_sizes(
@@ -186,8 +167,9 @@ def _save_chunks(
             if there != chunk and read_plan(there) != read_plan(chunk):
                 return None
     return Index(
-        round=number, flow=params.flow, chunk_ids=chunk_ids, sizes=sizes, items=count, rejects=rejects
-    )
+        round=number, flow=params.flow, chunk_ids=chunk_ids, sizes=sizes, items=count, rejects=rejects,
+        asked_by=asked_by,
+    )  # fmt: skip
 
 
 def _log_progress(source: str) -> OnProgress:

@@ -1,14 +1,17 @@
 """The rounds of a batch after the first: what C rejected, what is undone, and asked to, what failed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
-from darkroom.batches import Batch, Index, chunk_id
+from darkroom.batches import Batch, Index
 from darkroom.errors import NotPlanned
-from darkroom.planning import chunk_sizes
+from darkroom.intake import save_chunks
+from darkroom.plan_table import table_bytes
 from darkroom.records import PlannedItem
+from darkroom.tables import read_table
 
 
-def plan_round(batch: Batch, left: Sequence[PlannedItem], asked_by: str) -> Index:
+def plan_round(batch: Batch, left: Iterable[PlannedItem], asked_by: str) -> Index:
     """Cut what is left into the next round; the same asker gets the same round again.
 
     The round as a whole is fixed before it is cut, so a try that was killed in between is finished the same.
@@ -27,23 +30,15 @@ def plan_round(batch: Batch, left: Sequence[PlannedItem], asked_by: str) -> Inde
     return index
 
 
-def _plan(batch: Batch, number: int, left: Sequence[PlannedItem], asked_by: str) -> None:
-    params, whole = batch.params(), f"r{number}"
-    batch.save_plan_chunk(whole, left)
-    items = batch.plan_chunk(whole)
-    sizes = chunk_sizes(
-        len(items), params.servers, params.k, min_items=params.min_items, cap_items=params.cap_items
-    )
-    chunk_ids = [chunk_id(n, number) for n in range(len(sizes))]
-    begin = 0
-    for name, size in zip(chunk_ids, sizes, strict=True):
-        chunk = items[begin : begin + size]
-        begin += size
-        if not batch.save_plan_chunk(name, chunk) and batch.plan_chunk(name) != chunk:
-            raise NotPlanned(f"chunk {name} of round {number} does not hold its items; it was tampered with")
-    batch.save_index(
-        Index(
-            round=number, flow=params.flow, chunk_ids=chunk_ids, sizes=sizes, items=len(items),
-            asked_by=asked_by,
-        )
-    )  # fmt: skip
+def _plan(batch: Batch, number: int, left: Iterable[PlannedItem], asked_by: str) -> None:
+    batch.save_plan_chunk(f"r{number}", left)
+    items = read_table(batch.store.read(batch.plan_chunk_path(f"r{number}")))
+
+    def cut(sizes: list[int]) -> Iterator[bytes]:
+        begins = accumulate(sizes, initial=0)
+        return (table_bytes(items.slice(begin, size)) for begin, size in zip(begins, sizes, strict=False))
+
+    index = save_chunks(batch, number, batch.params(), cut, items.num_rows, asked_by=asked_by)
+    if index is None:
+        raise NotPlanned(f"the chunks of round {number} do not hold its items; it was tampered with")
+    batch.save_index(index)

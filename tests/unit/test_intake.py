@@ -1,17 +1,22 @@
 """From a source to a committed plan, and what must not be able to spoil it."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from darkroom.batches import Batch
 from darkroom.errors import BadRequest, SourceChanged
-from darkroom.intake import plan_batch, plan_round
-from darkroom.manifest import collect
+from darkroom.intake import plan_batch
+from darkroom.manifest import collect, leftovers
 from darkroom.planning import seed_for
-from darkroom.records import Result, Status, batch_id_for
+from darkroom.records import Item, PlannedItem, Result, Status, batch_id_for
+from darkroom.rounds import plan_round
 from darkroom.settings import Settings
-from darkroom.sources import read as read_source
+from darkroom.spool import ItemSpool
 from darkroom.storage import open_store
 
 
@@ -27,11 +32,13 @@ def plan(tmp_path, batch):
     folder.mkdir()
     settings = Settings(source_roots=[str(folder)], min_chunk_s=1.5, max_chunk_s=1.5)
 
-    def plan_lines(lines, **params):
+    def plan_lines(lines, on_progress=None, **params):
         path = folder / "items.jsonl"
         if lines is not None:
             path.write_text("\n".join(lines))
-        return plan_batch(batch, {"flow": "A_C", "source": str(path), **params}, settings)
+        return plan_batch(
+            batch, {"flow": "A_C", "source": str(path), **params}, settings, on_progress=on_progress
+        )
 
     plan_lines.path = folder / "items.jsonl"
     return plan_lines
@@ -73,19 +80,14 @@ def _killed(*_):
     raise KeyboardInterrupt
 
 
-def test_a_source_that_changes_while_it_is_planned_is_refused_and_nothing_is_committed(
-    plan, batch, monkeypatch
-):
-    reads = iter([lines_of(40), lines_of(40, prompt="a blue star on a white background")])
+def test_a_source_that_changes_while_it_is_planned_is_refused_and_nothing_is_committed(plan, batch):
+    def change(read_bytes, total_bytes):
+        plan.path.write_text("\n".join(lines_of(40, prompt="a blue star on a white background")))
 
-    def read_and_change(source, flow):
-        plan.path.write_text("\n".join(next(reads)))
-        return read_source(source, flow)
-
-    monkeypatch.setattr("darkroom.intake.read", read_and_change)
-    with pytest.raises(SourceChanged, match="new batch_id"):
-        plan(lines_of(40))
-    assert batch.index() is None
+    with pytest.raises(SourceChanged, match="while it was read"):
+        plan(lines_of(40), on_progress=change)
+    assert list(batch.store.list(batch.root)) == [batch.request_path]
+    assert plan(None).items == 40  # nobody writes to it any more
 
 
 def test_a_source_that_has_changed_since_a_killed_try_is_refused(plan, batch, monkeypatch):
@@ -129,8 +131,8 @@ def test_a_round_is_planned_once_whoever_asks_and_whenever(plan, batch):
         )
         batch.save_part("inspect", chunk, rows)
     collect(batch)
-    first = plan_round(batch, 1)
-    assert plan_round(batch, 1) == first
+    first = plan_round(batch, leftovers(batch), "run1")
+    assert plan_round(batch, leftovers(batch), "run1") == first
     again = [item for chunk in first.chunk_ids for item in batch.plan_chunk(chunk)]
     assert [(item.custom_id, item.respin) for item in again] == [(f"i{n}", 1) for n in range(12)]
     assert again[0].seed == seed_for("b1", "i0", 1)
@@ -144,3 +146,86 @@ def test_different_run_ids_make_different_batches_with_valid_names(tmp_path):
         Batch(open_store(tmp_path.as_uri()), name)
     assert batch_id_for("mine", "whatever") == "mine"
     assert batch_id_for(None, "as-it-is") == "as-it-is"
+
+
+def test_a_doubled_id_is_a_reject_in_its_place_but_one_that_was_refused_is_free(plan, batch):
+    good, refused = lines_of(2)[0], '{"custom_id":"i1"}'
+    index = plan([good, refused, good, *lines_of(5000), refused])
+    assert index.items == 5000
+    assert [(reject.line, reject.custom_id) for reject in batch.rejects()] == [
+        (2, "i1"),
+        (3, "i0"),
+        (4, "i0"),
+        (5004, "i1"),
+    ]
+    assert "the first line with it counts" in batch.rejects()[1].reason
+    items = [item.custom_id for chunk in index.chunk_ids for item in batch.plan_chunk(chunk)]
+    assert items == [f"i{n}" for n in range(5000)]
+    assert [len(batch.plan_chunk(chunk)) for chunk in index.chunk_ids] == index.sizes
+
+
+@given(st.lists(st.integers(0, 9), max_size=30), st.lists(st.integers(1, 7), max_size=30))
+def test_a_spool_gives_back_the_first_of_each_id_in_order_and_names_the_others(numbers, sizes):
+    with tempfile.TemporaryDirectory() as folder:
+        spool = ItemSpool(Path(folder) / "items", "b1")
+        for line, number in enumerate(numbers, start=1):
+            spool.add(0, line, Item(custom_id=str(number), prompt="x"))
+        spool.close()
+        firsts = list(dict.fromkeys(map(str, numbers)))
+        later = [(0, n + 1, str(i)) for n, i in enumerate(numbers) if i in numbers[:n]]
+        assert (spool.items, list(spool.doubles())) == (len(firsts), later)
+        cut, left = [], len(firsts)
+        for size in [*sizes, left]:
+            cut.append(min(size, left))
+            left -= cut[-1]
+        assert sum(cut) == len(firsts) or left
+        tables = list(spool.cut(cut))
+        assert [table.num_rows for table in tables] == cut
+        assert [i for table in tables for i in table["custom_id"].to_pylist()] == firsts[: sum(cut)]
+
+
+def test_every_field_of_an_item_reads_back_from_its_chunk(plan, batch):
+    full = {
+        "custom_id": "ü\u2028",
+        "prompt": "写真",
+        "seed": 2**63 - 1,
+        "width": 64,
+        "height": 128,
+        "options": {"generate": {"steps": 4}},
+        "expires_at": "2030-01-01T02:00:00+02:00",
+        "metadata": {"a": [1, {"b": None}], "ü": "\u2029"},
+    }
+    index = plan(
+        [json.dumps(full, ensure_ascii=False), '{"custom_id":"b","prompt":"x","metadata":{"a":1e3}}']
+    )
+    one, two = (item for chunk in index.chunk_ids for item in batch.plan_chunk(chunk))
+    assert one == PlannedItem(**full)
+    assert two == PlannedItem(custom_id="b", prompt="x", seed=seed_for("b1", "b"), metadata={"a": 1000.0})
+
+
+def test_reading_tells_how_far_it_is(plan):
+    told = []
+    plan(lines_of(40_000), on_progress=lambda done, total: told.append((done, total)))
+    size = plan.path.stat().st_size
+    assert told == sorted(told)
+    assert told[-1] == (size, size)
+    assert len(told) > 2
+
+
+def test_measured_rates_and_servers_decide_the_cuts(tmp_path, batch):
+    (tmp_path / "x.jsonl").write_text("\n".join(lines_of(100)))
+    settings = Settings(source_roots=[str(tmp_path)], min_chunk_s=1, max_chunk_s=100)
+    rates, servers = {"generate": 10.0, "inspect": 1.0}, {"generate": 3}
+    plan_batch(
+        batch, {"flow": "A_C", "source": str(tmp_path / "x.jsonl")}, settings, rates=rates, servers=servers
+    )
+    params = batch.params()
+    assert (params.seconds_per_item, params.servers, params.cap_items) == (10.0, 3, 10)
+
+
+def test_a_chunk_that_other_hands_put_there_is_not_taken_for_ours(plan, batch):
+    other = [PlannedItem(custom_id="other", prompt="x", seed=1)]
+    batch.save_plan_chunk("00000", other)
+    with pytest.raises(SourceChanged):
+        plan(lines_of(30))
+    assert batch.index() is None

@@ -13,7 +13,7 @@ from darkroom.orchestration.triggers import Resumed
 
 if TYPE_CHECKING:
     from darkroom.batches import Batch
-    from darkroom.chunk import Lane
+    from darkroom.chunk import Lane, Report
     from darkroom.errors import ChunkStopped
     from darkroom.orchestration.lane import Server
 
@@ -49,7 +49,7 @@ class RunStage(BaseOperator):
         batch, stage = batch_of(context), STAGES[self.stage_name]
         server = choose_server(stage)
         try:
-            told = self._run(batch, stage, server, context)
+            report = self._run(batch, stage, server, context)
         except ChunkPaused:
             self.defer(trigger=Resumed(batch.batch_id), method_name="resumed")
         except ChunkStopped as stopped:  # goes on from the images that exist
@@ -64,14 +64,19 @@ class RunStage(BaseOperator):
                 fence_of(server.name).strike(str(error))
             raise
         if server.name:
-            fence_of(server.name).clear()
-        return told
+            if report.out_of_time:  # many times slower than the others
+                fence_of(server.name).strike(str(report))
+            else:
+                fence_of(server.name).clear()
+        return (
+            f"{batch.batch_id} chunk {self.chunk_id}, {stage.name} on {server.name or 'this host'}: {report}"
+        )
 
     def resumed(self, context: Any, event: Any) -> str:
         """The batch is no longer paused."""
         return self.execute(context)
 
-    def _run(self, batch: "Batch", stage: Stage, server: "Server", context: Any) -> str:
+    def _run(self, batch: "Batch", stage: Stage, server: "Server", context: Any) -> "Report":
         from darkroom.budget import Budget, measured_elsewhere
         from darkroom.chunk import run_chunk
         from darkroom.control import Control
@@ -97,8 +102,7 @@ class RunStage(BaseOperator):
                 lambda: measured_elsewhere(lane.progress, batch.batch_id, stage.name, lane.host),
             )  # fmt: skip
             mine = replace(lane, should_stop=steered, rates=Rates(redis_url), doubts=doubts)
-            report = run_chunk(batch, stage, self.chunk_id, mine, budget.spent)
-            return f"{batch.batch_id} chunk {self.chunk_id}, {stage.name} on {lane.host}: {report}"
+            return run_chunk(batch, stage, self.chunk_id, mine, budget.spent)
 
 
 def _steered(lane: "Lane", control: Any, batch_id: str) -> "Callable[[], ChunkStopped | None]":

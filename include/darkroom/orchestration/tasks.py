@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
 
-from darkroom.flows import FLOWS
+from darkroom.flows import FLOWS, STAGES
 from darkroom.records import batch_id_for
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STORE_RETRY_S = 30
 """How soon a task looks again whether the store answers."""
-ROUNDS_FOR_UNDONE = 2
+ROUNDS_FOR_UNDONE = 5
 """What is undone is cut again so often in a run and its children, so that a hopeless item ends."""
 
 
@@ -58,27 +58,25 @@ def _planned(batch: "Batch") -> "Index":
 @task
 def plan() -> list[str]:
     """Read the source, fix the plan; the chunks that this run takes itself: none of a batch of shards."""
+    from darkroom.backlog import backlog, ready_servers, refuse_when_full, seconds_per_item
+    from darkroom.fleet import Fleet
     from darkroom.intake import plan_batch
+    from darkroom.progress import Progress
+    from darkroom.rates import Rates
     from darkroom.runs import chunks_here
     from darkroom.settings import settings
 
     batch, here = _batch(), settings()
+    url = here.redis_url.get_secret_value()
     with store_patience():
+        progress, rates, fleet = Progress(url), Rates(url), Fleet(url)
         if batch.index() is None and not _param("force"):
-            _refuse_when_full()
-        index = plan_batch(batch, dict(get_current_context()["params"]), here)
+            refuse_when_full(backlog(progress, rates, fleet), here.max_backlog_hours)
+        index = plan_batch(
+            batch, dict(get_current_context()["params"]), here,
+            rates={stage: seconds_per_item(rates, stage) for stage in STAGES}, servers=ready_servers(fleet),
+        )  # fmt: skip
         return chunks_here(batch, index)
-
-
-def _refuse_when_full() -> None:
-    from darkroom.backlog import backlog, refuse_when_full
-    from darkroom.fleet import Fleet
-    from darkroom.progress import Progress
-    from darkroom.rates import Rates
-    from darkroom.settings import settings
-
-    url = settings().redis_url.get_secret_value()
-    refuse_when_full(backlog(Progress(url), Rates(url), Fleet(url)), settings().max_backlog_hours)
 
 
 @task
@@ -141,7 +139,7 @@ def collect() -> str | None:
     batch = _batch()
     with store_patience():
         write_manifest(batch)
-        if _left(batch):
+        if next(_left(batch), None) is not None:
             return "respin.leftovers"
     return "deliver" if _param("round") is None else None
 
@@ -163,10 +161,10 @@ def leftovers() -> list[dict[str, Any]]:
     return [_child(child, round=index.round, depth=_depth() + 1)]
 
 
-def _left(batch: "Batch") -> "list[PlannedItem]":
-    from darkroom.manifest import leftovers as left
+def _left(batch: "Batch") -> "Iterator[PlannedItem]":
+    from darkroom.outcomes import iter_leftovers
 
-    return left(batch, undone=_depth() < ROUNDS_FOR_UNDONE, failed=bool(_param("retry")))
+    return iter_leftovers(batch, undone=_depth() < ROUNDS_FOR_UNDONE, failed=bool(_param("retry")))
 
 
 def _depth() -> int:
