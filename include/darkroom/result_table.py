@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from darkroom.records import Result
-from darkroom.tables import ROWS_PER_GROUP, json_text, open_table, write_rows, writer_of
+from darkroom.tables import ROWS_PER_GROUP, json_text, open_table, writer_of
 
 Row = dict[str, Any]
 """A row as the table has it: free-form values are JSON text."""
@@ -53,8 +53,18 @@ def schema() -> Any:
 
 def result_bytes(results: Iterable[Result]) -> bytes:
     """The Parquet file of a part."""
+    return table_bytes(table_of([row_of(result) for result in results]))
+
+
+def table_bytes(table: Any) -> bytes:
+    """The same from an Arrow table. Of the ways to write it, the one that is read fastest.
+
+    Parts are small and read by the thousands: opening the dictionaries and zstd streams of twenty columns
+    costs four times what the rows themselves do.
+    """
     file = io.BytesIO()
-    write_rows(file, schema(), (row_of(result) for result in results))
+    with writer_of(file, schema(), compression="lz4", use_dictionary=False) as writer:
+        writer.write_table(table, row_group_size=ROWS_PER_GROUP)
     return file.getvalue()
 
 

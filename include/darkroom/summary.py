@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
+from pydantic_core import from_json
 
 from darkroom.bounds import lower_bound_s
 from darkroom.outcomes import ChunkOutcomes
@@ -169,7 +170,7 @@ class Tally:
         """`details.stages`, as chunks write it: per stage its host, tries and seconds."""
         sums = self._sums
         for text in details:
-            for stage, told in json.loads(text).get("stages", {}).items():
+            for stage, told in from_json(text).get("stages", {}).items():
                 sums[stage, told.get("host")].add(told)
 
     def _work(self) -> dict[str, Any]:
@@ -194,13 +195,14 @@ class Tally:
     def _marked(self, table: Any) -> Any:
         """The table with `near_duplicate_of` in the details of what looks like an earlier item."""
         import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.compute as pc  # noqa: PLC0415
 
         marks: dict[int, str] = {}
-        rows = zip(table["custom_id"].to_pylist(), table["verdict"].to_pylist(), strict=True)
-        for position, (custom_id, verdict) in enumerate(rows):
-            if verdict is None or '"phash"' not in verdict["checks"]:
-                continue
-            look = json.loads(verdict["checks"]).get("phash")
+        checks = pc.struct_field(table["verdict"], "checks").to_pylist()
+        for position, (custom_id, text) in enumerate(
+            zip(table["custom_id"].to_pylist(), checks, strict=True)
+        ):
+            look = from_json(text).get("phash") if text is not None else None
             if isinstance(look, str) and (first := self._looks.setdefault(look, custom_id)) != custom_id:
                 marks[position] = first
         if not marks:

@@ -36,12 +36,12 @@ def write_rows(file: BinaryIO, schema: Any, rows: Iterator[dict[str, Any]]) -> N
         writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
-def writer_of(file: BinaryIO, schema: Any) -> Any:
+def writer_of(file: BinaryIO, schema: Any, **options: Any) -> Any:
     """A `pyarrow.parquet.ParquetWriter` of a file that says its version."""
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     schema = schema.with_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode()})
-    return pq.ParquetWriter(file, schema, compression="zstd")
+    return pq.ParquetWriter(file, schema, **{"compression": "zstd", **options})
 
 
 def read_rows(data: bytes) -> Iterator[dict[str, Any]]:

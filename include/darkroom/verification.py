@@ -11,7 +11,7 @@ from itertools import chain, islice
 from darkroom.ahead import ahead
 from darkroom.batches import Batch, Index
 from darkroom.generations import current, row_groups
-from darkroom.outcomes import digest, snapshot
+from darkroom.outcomes import digest, outcomes, snapshot
 from darkroom.records import SCHEMA_VERSION, Record, Status
 from darkroom.result_table import Row
 from darkroom.storage import sha256
@@ -212,8 +212,12 @@ def _read_lines(batch: Batch, path: str) -> tuple[int, str]:
 
 
 def _check_summary(batch: Batch, summary: Summary, statuses: Counter[str], problems: _Problems) -> None:
-    if summary.undone and summary.inputs_sha256 != digest(snapshot(batch)):
-        problems.add(f"{summary.undone} items undone, but there are newer parts: clear the task `collect`")
+    if summary.undone and summary.inputs_sha256 != digest(files := snapshot(batch)):
+        now = sum(chunk.undone() for chunk in outcomes(batch, files, columns=("custom_id", "status")))
+        if now != summary.undone:
+            problems.add(
+                f"{summary.undone} items undone, but with newer parts it is {now}: clear the task `collect`"
+            )
     for status in ("completed", "rejected", "failed", "timed_out"):
         if statuses[status] != getattr(summary, status):
             problems.add(
