@@ -8,9 +8,21 @@ from darkroom.errors import BadRequest, SourceNotAllowed
 from darkroom.flows import FLOWS
 from darkroom.records import Item
 from darkroom.settings import REPOSITORY
-from darkroom.sources import fingerprint, open_source, read
+from darkroom.sources import open_source, read
 
 GOOD = '{"custom_id":"a","prompt":"x"}\n'
+
+
+def found(source, flow="A"):
+    """What the lines are."""
+    return [line for _, _, line in read(source, FLOWS[flow])]
+
+
+def fingerprint(source, flow="A"):
+    reading = read(source, FLOWS[flow])
+    for _ in reading:
+        pass
+    return reading.fingerprint
 
 
 @pytest.fixture
@@ -34,8 +46,8 @@ def test_a_source_is_found_by_path_by_uri_and_below_a_root(root):
     ]
     for uri in named:
         source = open_source(uri, ["/nowhere", str(root)])
-        assert source.path == (root / "in.jsonl").resolve()
-        assert [line.custom_id for line in read(source, FLOWS["A"])] == ["a"]
+        assert source.files[0].place == (root / "in.jsonl").resolve()
+        assert [item.custom_id for item in found(source)] == ["a"]
 
 
 def test_a_relative_path_may_start_at_the_repository(tmp_path):
@@ -47,7 +59,9 @@ def test_a_relative_path_may_start_at_the_repository(tmp_path):
 def test_a_name_with_spaces_and_percents_is_the_same_as_path_and_uri(root):
     path = root / "a b%20c#1?.jsonl"
     path.write_text(GOOD)
-    assert open_source(path.as_uri(), [root.as_uri()]).path == open_source(str(path), [str(root)]).path
+    by_uri, by_path = open_source(path.as_uri(), [root.as_uri()]), open_source(str(path), [str(root)])
+    assert by_uri.files[0].place == by_path.files[0].place == path.resolve()
+    assert not by_path.several
 
 
 def test_what_lies_outside_is_refused_and_the_roots_are_named(root, tmp_path):
@@ -63,6 +77,11 @@ def test_what_lies_outside_is_refused_and_the_roots_are_named(root, tmp_path):
         str(tmp_path / "root-but-not" / "x.jsonl"),
         "/etc/passwd",
         "file:///etc/passwd",
+        "s3://bucket/x.jsonl",
+        "s3://bucket/*.jsonl",
+        str(tmp_path / "*.jsonl"),
+        "up/*.jsonl",
+        "l*.jsonl",
         str(tmp_path / "is-not-there.jsonl"),
     ]
     for uri in outside:
@@ -83,14 +102,26 @@ def test_an_empty_root_allows_nothing(root, monkeypatch):
 
 def test_a_link_within_the_roots_is_followed(root):
     (root / "link.jsonl").symlink_to(root / "in.jsonl")
-    assert open_source("link.jsonl", [str(root)]).path.name == "in.jsonl"
+    assert open_source("link.jsonl", [str(root)]).files[0].place.name == "in.jsonl"
 
 
 @pytest.mark.parametrize(
-    "uri", ["missing.jsonl", "s3://bucket/x.jsonl", "x" * 300 + ".jsonl", "x.parquet", "pipe.jsonl"]
+    "uri",
+    [
+        "missing.jsonl",
+        "missing-*.jsonl",
+        "x" * 300 + ".jsonl",
+        "x.txt",
+        "x.gz",
+        "x.parquet.gz",
+        "pipe.jsonl",
+        "*",  # a pipe and a text are among them
+        "*/../x.jsonl",
+    ],
 )
 def test_what_is_no_source_is_a_bad_request(root, uri):
-    (root / "x.parquet").touch()
+    for name in ("x.txt", "x.gz", "x.parquet.gz"):
+        (root / name).touch()
     os.mkfifo(root / "pipe.jsonl")
     with pytest.raises(BadRequest) as refused:
         open_source(uri, [str(root)])
@@ -100,9 +131,9 @@ def test_what_is_no_source_is_a_bad_request(root, uri):
 def test_a_fingerprint_follows_the_content_not_the_time(root):
     source = open_source("in.jsonl", [str(root)])
     before = fingerprint(source)
-    os.utime(source.path, (1, 1))
+    os.utime(source.files[0].place, (1, 1))
     assert fingerprint(source) == before
-    source.path.write_text(GOOD.replace("x", "y"))
+    source.files[0].place.write_text(GOOD.replace("x", "y"))
     assert fingerprint(source) != before
 
 
@@ -129,7 +160,7 @@ def test_images_of_a_line_are_looked_up_beside_the_source_and_only_under_roots(r
     ]
     rows = [f'{{"custom_id":"{n}","image":"{image}"}}\n' for n, image in enumerate(good + bad)]
     (root / "b.jsonl").write_text("".join(rows))
-    lines = list(read(open_source("b.jsonl", [str(root), "s3://pictures/2026"]), FLOWS["B_C"]))
+    lines = found(open_source("b.jsonl", [str(root), "s3://pictures/2026"]), "B_C")
     items = [line for line in lines if isinstance(line, Item)]
     assert [item.image for item in items] == [(root / "ok.png").resolve().as_uri()] * 4 + [good[-1]]
     assert [(line.line, line.field) for line in lines[len(good) :]] == [

@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from darkroom.errors import BadRequest
+from darkroom.errors import BadRequest, SourceChanged
 from darkroom.flows import FLOWS
 from darkroom.inputs import read_input
 from darkroom.records import Item, Reject
-from darkroom.sources import fingerprint, open_source, read
+from darkroom.sources import open_source, read
 
 
 @pytest.fixture
@@ -22,7 +22,14 @@ def folder(tmp_path):
 
 
 def lines_of(folder):
-    return list(read(open_source(str(folder), [str(folder.parent)]), FLOWS["B_C"]))
+    return [line for _, _, line in read(open_source(str(folder), [str(folder.parent)]), FLOWS["B_C"])]
+
+
+def fingerprint(source):
+    reading = read(source, FLOWS["B_C"])
+    for _ in reading:
+        pass
+    return reading.fingerprint
 
 
 def test_every_visible_picture_is_an_item_in_a_stable_order(folder):
@@ -70,3 +77,20 @@ def test_a_fingerprint_changes_with_names_and_sizes(folder):
     (folder / ".hidden.png").write_bytes(b"other")
     assert fingerprint(source) == prints[-1]
     assert len(set(prints)) == 3
+
+
+def test_a_folder_that_changes_while_it_is_read_is_refused(folder):
+    lines = iter(read(open_source(str(folder), [str(folder)]), FLOWS["B_C"]))
+    next(lines)
+    (folder / "a-new.png").touch()
+    with pytest.raises(SourceChanged):
+        list(lines)
+
+
+def test_a_folder_is_one_whatever_its_name(tmp_path):
+    (tmp_path / "x.jsonl").mkdir()
+    (tmp_path / "x.jsonl" / "a.png").touch()
+    source = open_source("x.jsonl", [str(tmp_path)])
+    assert [item.custom_id for _, _, item in read(source, FLOWS["B_C"])] == ["a.png"]
+    with pytest.raises(BadRequest, match="takes prompts"):
+        read(source, FLOWS["A"])

@@ -62,24 +62,31 @@ def from_here(uri: str) -> str:
     """What a person at the terminal means by `uri`: a path that exists as seen from here becomes absolute."""
     if is_remote(uri) or uri.startswith("file://"):
         return uri
-    if is_glob(uri) and not Path(uri).exists():
-        folder, pattern = split_glob(uri)
-        return f"{Path(folder).resolve()}/{pattern}" if Path(folder).is_dir() else uri
-    return str(Path(uri).resolve()) if Path(uri).exists() else uri
+    if _exists(Path(uri)):
+        return str(Path(uri).resolve())
+    if not is_glob(uri):
+        return uri
+    folder, pattern = split_glob(uri)
+    return f"{Path(folder).resolve()}/{pattern}" if _exists(Path(folder)) else uri
 
 
 def _local(uri: str, path: Path, roots: tuple[str, ...]) -> Source | None:
     if not is_glob(str(path)) or _exists(path):  # a name may hold a `?` or a `[`
         root, below = allowed(path, roots)
         real = root / below
+        if not _exists(real):
+            return None
         if real.is_dir():
             return Source(uri, roots, folder=real)
-        return Source(uri, roots, (_file(uri, path.name, real, roots),)) if _exists(real) else None
+        return Source(uri, roots, (_file(uri, path.name, real, roots),))
     folder, pattern = split_glob(str(path))
     if ".." in pattern.split("/"):
         raise BadRequest(f"source {uri}: no '..' after a '*'")
     root, below = allowed(Path(folder), roots)
-    names = sorted(local_matches(root / below, pattern))
+    try:
+        names = sorted(local_matches(root / below, pattern))
+    except OSError as error:  # such as a name that is too long
+        raise BadRequest(f"source {uri} can't be looked up: {error}") from error
     files = [_file(uri, name, Path(*allowed(root / below / name, roots)), roots) for name in names]
     return Source(uri, roots, tuple(files), several=True) if files else None
 
@@ -126,6 +133,6 @@ def _file(uri: str, name: str, place: Path | str, roots: tuple[str, ...]) -> Sou
 
 
 def _exists(path: Path) -> bool:
-    with suppress(OSError):  # such as a name that is too long
+    with suppress(OSError, ValueError):  # a name that is too long, or holds a NUL
         return path.exists()
     return False

@@ -85,21 +85,25 @@ def _wanted(name: str, kind: Any) -> str | None:
 
 
 def _rows(batch: Any) -> Iterator[tuple[Any, ...]]:
-    """The rows as Python values; a text that is not UTF-8 as its error, for the file can say it is."""
+    """The rows as Python values; in place of one that Python has none for stands a `ValueError`."""
     return zip(*(_cells(column) for column in batch.columns), strict=True)
 
 
 def _cells(column: Any) -> list[Any]:
     try:
-        return list(column.to_pylist())
-    except ValueError:
+        return list(column.to_pylist(maps_as_pydicts="strict"))
+    except (ValueError, KeyError):
         return [_cell(value) for value in column]
 
 
 def _cell(value: Any) -> Any:
     try:
-        return value.as_py()
-    except ValueError as error:  # not UTF-8, or a time before the year 1
+        return value.as_py(maps_as_pydicts="strict")
+    except UnicodeError:
+        return ValueError("not UTF-8")
+    except KeyError as error:
+        return ValueError(f"a key of the map is given twice: {error}")
+    except ValueError as error:  # such as a time that Python has none for
         return error
 
 
@@ -115,7 +119,7 @@ def _item(row: dict[str, Any], checker: Checker) -> Item:
         if value is None:
             continue
         if isinstance(value, ValueError):
-            raise BadLine(name, "not UTF-8" if isinstance(value, UnicodeError) else str(value))
+            raise BadLine(name, str(value))
         if isinstance(value, str):
             if "\0" in value:
                 raise BadLine(name, "holds a NUL byte")
@@ -156,11 +160,9 @@ def _object(name: str, value: Any) -> Any:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Maps (lists of pairs) as objects, and objects without the fields that are null."""
+    """Structs without the fields that are null: all rows have all fields, whether they need them or not."""
     if isinstance(value, dict):
         return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
     if isinstance(value, list):
-        if value and all(isinstance(pair, tuple) for pair in value):
-            return {str(name): _without_nulls(inner) for name, inner in value}
         return [_without_nulls(inner) for inner in value]
     return value
