@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
+from airflow import settings as airflow_settings
 from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
@@ -163,6 +164,10 @@ def test_light_tasks_of_an_interactive_run_wait_for_no_others(scheduled, priorit
     for task_id in ("plan", "collect", "deliver"):
         instance = scheduled(task_id, {"priority": priority})
         assert (instance.queue, instance.pool) == ("default", pool)
+
+
+def test_airflow_asks_the_policy_for_tasks_that_are_not_mapped_too():
+    assert airflow_settings.task_instance_mutation_hook.is_noop is False
 
 
 def test_a_backfill_gives_way_to_every_other_run_and_takes_no_fast_lane(scheduled):

@@ -6,6 +6,7 @@ Found by Airflow through the entry point `airflow.policy`.
 
 from typing import Any
 
+from airflow import settings as airflow_settings
 from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.policies import hookimpl
 from airflow.utils.types import DagRunType
@@ -18,6 +19,9 @@ PRIORITY_WEIGHTS = {"bulk": 100, "normal": 200, INTERACTIVE: 300}
 BACKFILL_WEIGHT = 0
 """Old days give way to fresh work, whatever priority they were started with."""
 _DEFAULT_POOL = "default_pool"
+
+# Airflow 3.3.2 passes the hook by for tasks that are not mapped, unless it stands in airflow_local_settings.
+airflow_settings.task_instance_mutation_hook.is_noop = False  # type: ignore[attr-defined]
 
 
 @hookimpl
