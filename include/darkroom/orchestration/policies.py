@@ -21,7 +21,7 @@ BACKFILL_WEIGHT = 0
 _DEFAULT_POOL = "default_pool"
 
 # Airflow 3.3.2 passes the hook by for tasks that are not mapped, unless it stands in airflow_local_settings.
-airflow_settings.task_instance_mutation_hook.is_noop = False  # type: ignore[attr-defined]
+airflow_settings.task_instance_mutation_hook.is_noop = False
 
 
 @hookimpl
