@@ -17,6 +17,8 @@ from darkroom.records import SCHEMA_VERSION, Record
 
 MAX_CHUNKS = 65_536
 """Chunks in one batch; above that they grow."""
+MAX_CHUNK_ITEMS = 10_000
+"""Items in one chunk, however fast: a task holds their results in memory until it writes its part."""
 K = 12
 """How many chunks each server would get, were all as large as the next: docs/adr/0007 says why so many."""
 K_ALONE = 4
@@ -81,7 +83,7 @@ def decide_params(
     # of any stage may be cut off by the time budget only because it is slow.
     slowest_s = max(rates.values())
     cap_items = max(1, math.floor(min(
-        max_chunk_s / slowest_s, *(_most_items(stage, rates[stage.name]) for stage in stages)
+        MAX_CHUNK_ITEMS, max_chunk_s / slowest_s, *(_most_items(stage, rates[stage.name]) for stage in stages)
     )))  # fmt: skip
     return Params(
         fingerprint=fingerprint,
