@@ -150,12 +150,6 @@ def test_params_always_allow_a_cut(rate, min_chunk_s, max_chunk_s, flow):
 
 
 @given(st.integers(1, 10**6), st.floats(1e-3, 1e3), st.integers(1, 4), st.floats(1, 1e5))
-def test_a_chunk_of_a_very_fast_stage_still_fits_into_memory():
-    rates = dict.fromkeys(STAGES, 0.0001)
-    params = decide_params("f", "A_C", min_chunk_s=10, max_chunk_s=900, seconds_per_item=rates)
-    assert params.cap_items == params.min_items == 10_000
-
-
 def test_a_budget_ends_before_airflow_would_end_the_task(n_items, rate, lanes, timeout_s):
     assert 0 < time_budget_s(n_items, rate, lanes, timeout_s) <= 0.9 * timeout_s
 
@@ -179,3 +173,9 @@ def test_an_average_server_is_one_of_as_many_equal_ones_that_do_the_same_togethe
 def test_there_is_no_average_of_no_server():
     with pytest.raises(ValueError, match="no rates"):
         average_seconds_per_item({})
+
+
+def test_a_chunk_of_a_very_fast_stage_still_fits_into_memory():
+    rates = dict.fromkeys(STAGES, 0.0001)
+    params = decide_params("f", "A_C", min_chunk_s=10, max_chunk_s=900, seconds_per_item=rates)
+    assert params.cap_items == params.min_items == 10_000
