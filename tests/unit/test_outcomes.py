@@ -1,11 +1,13 @@
 """Reading as columns, a chunk at a time, gives what joining all rows as records in memory gives."""
 
+import io
 import json
 from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from tests.unit.plant import commit_round, plan, row, run
 
 from darkroom.batches import chunk_id, json_line
@@ -15,6 +17,7 @@ from darkroom.manifest import collect, iter_leftovers, leftovers, rows, verify
 from darkroom.planning import seed_for
 from darkroom.records import ErrorInfo, PlannedItem, Result, Status, Verdict
 from darkroom.storage import open_store
+from darkroom.work_table import work_table
 
 RANKS = {Status.COMPLETED: 3, Status.REJECTED: 2, Status.FAILED: 1, Status.TIMED_OUT: 1}
 ODD = 'ü\u2028"\\\n\x7f'
@@ -211,3 +214,26 @@ def test_lines_of_the_manifest_are_json_in_the_order_of_the_record(store_with_le
     store = store_with_leftovers.store
     for line in store.read(store.path(summary.uris["manifest.jsonl"])).splitlines():
         assert list(json.loads(line)) == list(Result.model_fields)
+
+
+def test_a_table_shows_each_stage_and_host_and_how_it_compares(store_with_leftovers):
+    batch = store_with_leftovers
+    run(batch, {
+        "00000": [stage_row(batch, name, "fast", 1, seconds=9.0, busy_s=100.0) for name in "ab"],
+        "00001": [stage_row(batch, "c", "slow", 3, seconds=9.0, busy_s=300.0)],
+    })  # fmt: skip
+    summary = collect(batch).model_copy(update={"elapsed_s": 3600.0, "excess": 0.5})
+    console = Console(width=200, file=io.StringIO())
+    console.print(work_table(summary))
+    text = " ".join(console.file.getvalue().split())
+    for said in (
+        "fast",
+        "66.7%",
+        "slow",
+        "33.3%",
+        "0:03:20",
+        "took 1:00:00",
+        "50.0% above",
+        "2 tries in vain",
+    ):
+        assert said in text

@@ -20,6 +20,10 @@ KEYS = [f"race/{n}" for n in range(10)]
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["darkroom.storage"])
 
+UPLOADER = (
+    "import sys; from pathlib import Path; from darkroom.storage import open_store;"
+    "store = open_store(sys.argv[1]); print('go', flush=True); store.upload(sys.argv[2], Path(sys.argv[3]))"
+)
 WRITER = (
     "import sys; from darkroom.storage import open_store; store = open_store(sys.argv[1]);"
     "data = bytes(int(sys.argv[3])); print('go', flush=True); store.create(sys.argv[2], data)"
@@ -153,6 +157,47 @@ def test_a_writer_killed_in_the_middle_leaves_nothing_or_all(store, tmp_path):
     assert store.create(key, b"whole")
     assert store.read(key) == b"whole"
     assert list(store.list("big")) == [key]
+
+
+def test_an_upload_that_is_killed_in_the_middle_leaves_nothing_or_all(store, tmp_path):
+    size = 200_000_000
+    file = tmp_path / "file"
+    with file.open("wb") as big:
+        big.truncate(size)
+    command = [sys.executable, "-c", UPLOADER, store.url, "big/file", str(file)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "include"}
+    ) as writer:
+        writer.stdout.readline()
+        wait_for(lambda: writer.poll() is not None or any_bytes(tmp_path / "big"), 60)
+        writer.send_signal(signal.SIGKILL)
+    assert [store.size(path) for path in store.list("big")] in ([], [size])
+    store.upload("big/file", file)
+    assert store.size("big/file") == size
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+@pytest.mark.parametrize("size", [0, 100, 12_000_000])
+def test_what_was_uploaded_is_read_back_whole_and_in_ranges(kind, size, request, tmp_path):
+    if kind == "s3":
+        request.getfixturevalue("s3")
+    store = open_store("s3://bucket/uploads" if kind == "s3" else tmp_path.as_uri())
+    data = os.urandom(size)
+    (tmp_path / "file").write_bytes(data)
+    before = time.time()
+    store.upload(f"files/{size}", tmp_path / "file")
+    assert b"".join(store.stream(f"files/{size}")) == store.read(f"files/{size}") == data
+    with store.open(f"files/{size}") as file:
+        assert file.seek(0, os.SEEK_END) == size
+        file.seek(size // 2)
+        assert file.read(10) == data[size // 2 :][:10]
+        file.seek(0)
+        assert file.read() == data
+    written = dict(store.list_written("files"))
+    assert before - 2 <= written[f"files/{size}"] <= time.time() + 2  # S3 tells whole seconds
+    for missing in (store.open, lambda path: list(store.stream(path))):
+        with pytest.raises(FileNotFoundError, match="nothing"):
+            missing("files/nothing")
 
 
 def any_bytes(folder):
