@@ -20,11 +20,8 @@ HOPS = ("plan", "choose_flow", "a_c.generate", "a_c.inspect", "collect", "delive
 
 def main(runs: int) -> None:
     """Trigger one-item runs one after the other and print the medians."""
-    inputs = REPOSITORY / "inputs"
-    inputs.mkdir(exist_ok=True)
-    source = inputs / "bench-one-item.jsonl"
-    source.write_text('{"custom_id": "one", "prompt": "a large red circle on a white background"}\n')
-    measured = [_measure(str(source), f"bench-latency-{int(time.time())}-{n}") for n in range(runs + 1)][1:]
+    source = one_item()
+    measured = [measure(source, f"bench-latency-{int(time.time())}-{n}") for n in range(runs + 1)][1:]
     figures: dict[str, Any] = {"runs": runs, "unit": "seconds, median (p95)"}
     for name in measured[0]:
         values = sorted(run[name] for run in measured)
@@ -35,10 +32,20 @@ def main(runs: int) -> None:
     save("latency", figures)
 
 
-def _measure(source: str, batch_id: str) -> dict[str, float]:
+def one_item() -> str:
+    """A source of one prompt."""
+    inputs = REPOSITORY / "inputs"
+    inputs.mkdir(exist_ok=True)
+    source = inputs / "bench-one-item.jsonl"
+    source.write_text('{"custom_id": "one", "prompt": "a large red circle on a white background"}\n')
+    return str(source)
+
+
+def measure(source: str, batch_id: str, priority: str = "normal") -> dict[str, float]:
+    """Seconds of each hop of one run, and of all."""
     session = api()
     begun = time.time()
-    conf = {"flow": "A_C", "source": source, "batch_id": batch_id, "respins": 0}
+    conf = {"flow": "A_C", "source": source, "batch_id": batch_id, "respins": 0, "priority": priority}
     run_id = session.trigger(DAG_ID, batch_id, conf)
     session.wait(DAG_ID, run_id, timeout_s=300)
     instances = {ti["task_id"]: ti for ti in session.task_instances(DAG_ID, run_id)}
