@@ -206,7 +206,7 @@ def _stage_left(seen: Snapshot, stage: StageView, measured: Mapping[str, float])
     rates: dict[str, float] = {}
     hosts = [host for host in seen.hosts if host.stage == stage.stage and _works(host, seen.seen)]
     for host in hosts:
-        if host.items_per_s and host.over_s >= RECENT_S / 2:
+        if host.chunks and host.items_per_s and host.over_s >= RECENT_S / 2:
             rates[host.host] = 1 / host.items_per_s
         else:
             rates[host.host] = _seconds_per_item(host, measured) or row.seconds_per_item

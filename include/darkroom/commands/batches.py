@@ -180,7 +180,7 @@ def _finish(watched: list[Watched], as_json: bool) -> None:
         console.print(f"\nThe batch goes on; see: darkroom watch {watched[0].batch_id}")
         raise
     failed = [batch for batch in watched if states[batch.batch_id] != "success"]
-    why = {batch.batch_id: api().failure(DAG_ID, batch.run_id) for batch in failed}
+    why = {batch.batch_id: _why(batch, states[batch.batch_id]) for batch in failed}
     for batch_id, state in states.items():
         summary = summary_of(batch_id)
         if as_json:
@@ -199,8 +199,15 @@ def _finish(watched: list[Watched], as_json: bool) -> None:
             for place in _places(batch_id, summary):
                 print(f"  {place}")
     if failed:
-        told = "; ".join(f"{batch_id} failed at {reason}" for batch_id, reason in why.items())
+        told = "; ".join(f"{batch_id} {reason}" for batch_id, reason in why.items())
         raise WorkFailed(f"{told}. The runs: {stack.api_url()}/dags/{DAG_ID}/runs")
+
+
+def _why(batch: Watched, state: str) -> str:
+    """Why a run came to nothing."""
+    if state == "cancelled":
+        return f"was cancelled; darkroom retry {batch.batch_id} does the rest"
+    return f"failed at {api().failure(DAG_ID, batch.run_id)}"
 
 
 def _places(batch_id: str, summary: Summary | None) -> list[str]:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from darkroom.commands.batches import Json
 from darkroom.commands.connection import existing, redis_url
@@ -52,7 +51,6 @@ def _show(found: Whereabouts) -> None:
     console.print(
         f"{found.custom_id} of {found.batch_id}: {found.state}", style="bold", markup=False, highlight=False
     )
-    facts = Table.grid(padding=(0, 2))
     place = f"{found.chunk}" + (f", shard {found.shard}" if found.shard else "")
     error = f"{found.error['code']}: {found.error['message']}" if found.error else ""
     rows = {
@@ -61,8 +59,7 @@ def _show(found: Whereabouts) -> None:
     }  # fmt: skip
     for name, value in rows.items():
         if value:
-            facts.add_row(f"  {name}", value)
-    console.print(facts, soft_wrap=True, markup=False, highlight=False)
+            console.print(f"  {name:<8} {value}", soft_wrap=True, markup=False, highlight=False)
     for one in found.rounds:
         reasons = f" ({', '.join(one.verdict['reasons'])})" if one.verdict and one.verdict["reasons"] else ""
         line = f"  round {one.round}, chunk {one.chunk}: {one.state}{reasons}, {one.where}"
@@ -73,5 +70,7 @@ def _show(found: Whereabouts) -> None:
 
 def _told(step: Step) -> str:
     known = f", {datetime.fromtimestamp(step.known).astimezone():%Y-%m-%d %H:%M:%S}" if step.known else ""
-    tries = f"{step.attempts} tries" if step.attempts else "found, not computed"
+    tries = "found, not computed"
+    if step.attempts:
+        tries = f"{step.attempts} {'try' if step.attempts == 1 else 'tries'}"
     return f"{step.stage}: {step.status} on {step.host}, {tries}, {step.seconds:.2f} s{known}"

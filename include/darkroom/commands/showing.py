@@ -14,6 +14,9 @@ from darkroom.commands.looking import Live
 from darkroom.commands.watching import drawn
 from darkroom.errors import BadRequest
 
+_WIDE = 140
+"""Characters."""
+
 
 def show(batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_json: Json = False) -> None:
     """Take one look at a batch: the numbers of `darkroom watch`, once.
@@ -45,6 +48,8 @@ def show(batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_js
         told = {**asdict(look), "waits": look.waits, "summary": summary and summary.model_dump(mode="json")}
         print(json.dumps(told))
     else:
-        Console().print(drawn(look))
+        console = Console()
+        # Into a file or a pipe goes the whole table.
+        console.print(drawn(look), width=None if console.is_terminal else _WIDE)
         if summary is not None:
             print(f"  manifest {summary.generation}: {summary}")

@@ -31,7 +31,7 @@ class Watched:
 
 
 def watch(watched: Sequence[Watched], api: AirflowApi, live: Live, console: Console) -> dict[str, str]:
-    """Show the batches until all their runs have ended; the runs' final states by batch id."""
+    """Show the batches until all their runs have ended; how they ended by batch id: as `state_of`."""
     states: dict[str, str] = {}
     told = 0.0
     with Screen(console=console, auto_refresh=False, transient=False) as screen:
@@ -39,10 +39,12 @@ def watch(watched: Sequence[Watched], api: AirflowApi, live: Live, console: Cons
             begun = time.monotonic()
             looks = []
             for batch in watched:
-                state = states.get(batch.batch_id) or api.run_state(DAG_ID, batch.run_id)
+                known = states.get(batch.batch_id)
+                state = known or api.run_state(DAG_ID, batch.run_id)
+                look = live.look(batch.batch_id, batch.flow, state)
                 if state in FINAL_STATES:
-                    states[batch.batch_id] = state
-                looks.append(live.look(batch.batch_id, batch.flow, state))
+                    states[batch.batch_id] = look.state
+                looks.append(look)
             if console.is_terminal:
                 screen.update(Group(*(drawn(look, hosts=len(looks) == 1) for look in looks)), refresh=True)
             elif begun - told > PLAIN_EVERY_S or len(states) == len(watched):
@@ -118,20 +120,25 @@ def _bars(look: Outlook) -> Table:
 
 
 def _hosts(hosts: Sequence[HostView]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("  host", no_wrap=True)
-    table.add_column("stage")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("host", no_wrap=True)
+    table.add_column("stage", no_wrap=True)
     for heading in ("done", "failed", "rejected", "in flight", "items/s", "share", "s/item"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("what it does", overflow="ellipsis", no_wrap=True)
+        table.add_column(heading, justify="right", min_width=_narrow(heading))
+    table.add_column("what it does", overflow="ellipsis", no_wrap=True, ratio=1)
     for host in hosts:
         table.add_row(
-            f"  {host.host}", host.stage,
+            host.host, host.stage,
             *(f"{count:,}" for count in (host.done, host.failed, host.rejected, host.in_flight)),
             f"{host.items_per_s:.2f}", f"{host.share:.0%}",
             "" if host.seconds_per_item is None else f"{host.seconds_per_item:.3g}", Text(host.doing),
         )  # fmt: skip
     return table
+
+
+def _narrow(heading: str) -> int:
+    """Its longest word: on a narrow terminal a heading takes two lines rather than losing letters."""
+    return max(len(word) for word in heading.replace("/", "/ ").split())
 
 
 def _finished(stage: StageView) -> int:
