@@ -54,9 +54,9 @@ class Capacity:
         self._presence.see(servers, now)
         self._say_who_waits(waiting(servers, self.stages))
         try:
-            self._follow_with_pools()
-        finally:  # a worker must stand aside also while Airflow's API is away
             self._follow_with_workers(now)
+        finally:  # whatever is wrong with the one must not hold up the other
+            self._follow_with_pools()
 
     def _follow_with_pools(self) -> None:
         counting, slots = self._presence.counting(), self.api.pools()
@@ -108,15 +108,18 @@ def main() -> int:
     capacity = Capacity(api, Fleet(redis_url), Consumers(broker_url), STAGES, here.light_slots)
     store, beat = open_store(here.store_url), here.home / "run" / "capacity"
     beat.parent.mkdir(parents=True, exist_ok=True)
-    plant_id = ""
+    plant_id, said = "", ""
     while True:
         try:
             plant_id = plant_id or mark(store)
             announce(plant_id, redis_url)
             capacity.follow(time.monotonic())
             beat.touch()
+            said = ""
         except DarkroomError as error:
-            log.warning("%s", error)
+            if str(error) != said:  # once, not at every round
+                log.warning("%s", error)
+                said = str(error)
         time.sleep(ROUND_S)
 
 

@@ -93,7 +93,7 @@ def test_the_fleet_as_a_table_says_why(darkroom):
     said = darkroom("fleet").output
     for word in ("3 min", "NVIDIA H200 (1)", "61", "0.25", "restarted: hung", "no such device", "1 fenced"):
         assert word in said
-    assert "enhance waits: there is no server of it" in said
+    assert "enhance: its chunks wait: there is no server of it" in said
 
 
 def test_a_server_of_this_machine_is_fenced_and_taken_back_by_hand(darkroom, tmp_path):

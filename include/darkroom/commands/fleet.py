@@ -66,7 +66,9 @@ def fleet(
             f"{machine.lanes} lanes", highlight=False, soft_wrap=True,
         )  # fmt: skip
     for stage, reason in why.items():
-        console.print(f"[yellow]{stage} waits:[/] {escape(reason)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"[yellow]{stage}:[/] its chunks wait: {escape(reason)}", highlight=False, soft_wrap=True
+        )
 
 
 def fence(
@@ -110,8 +112,9 @@ def _fence_of(name: str) -> Fence:
 
 
 def _table(entries: list[Entry]) -> Table:
-    table = Table("server", "host", "state", "for", "device", "lanes", "s/item", "memory", "°C", "why")
-    now = time.time()
+    table, now = Table(), time.time()
+    for name in ("server", "host", "state", "for", "device", "lanes", "s/item", "MB", "°C", "why"):
+        table.add_column(name, no_wrap=name in {"server", "state", "for", "MB"})
     for entry in entries:
         colour = _COLOURS.get(State(entry.state), "yellow")
         device, temperature = entry.device, ""
@@ -121,7 +124,7 @@ def _table(entries: list[Entry]) -> Table:
             entry.name, entry.host, f"[{colour}]{entry.state}[/]",
             span(now - entry.since) if entry.since else "", device, str(entry.lanes),
             f"{entry.seconds_per_item:.3g}" if entry.seconds_per_item is not None else "",
-            f"{entry.memory_mb} of {entry.memory_limit_mb} MB", temperature, escape(_why(entry)),
+            f"{entry.memory_mb}/{entry.memory_limit_mb}", temperature, escape(_why(entry)),
         )  # fmt: skip
     return table
 
