@@ -18,7 +18,7 @@ from darkroom.batches import Batch, Index, chunk_id
 from darkroom.errors import BadRequest, InvalidItem, SourceChanged
 from darkroom.flows import FLOWS
 from darkroom.plan_table import read_plan, table_bytes
-from darkroom.planning import Params, chunk_sizes, decide_params
+from darkroom.planning import Params, chunk_sizes, decide_params, shards
 from darkroom.progress import PlanNow, Progress
 from darkroom.records import BatchRequest, Item
 from darkroom.settings import Settings
@@ -83,9 +83,9 @@ def plan_batch(
             )
 
         index = _plan(batch, reading, decide)
-    Progress(settings.redis_url.get_secret_value()).plan(
-        batch.batch_id, PlanNow(index.flow, index.items, index.rejects, len(index.chunk_ids))
-    )
+    runs = shards(len(index.chunk_ids), batch.params().shard_chunks)
+    now = PlanNow(index.flow, index.items, index.rejects, len(index.chunk_ids), len(runs))
+    Progress(settings.redis_url.get_secret_value()).plan(batch.batch_id, now)
     return index
 
 

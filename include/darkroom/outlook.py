@@ -71,7 +71,7 @@ class Outlook:
     chunks: int
     """In all rounds."""
     shards: int
-    """Runs that share the first round's chunks; 0: one run has them all."""
+    """Runs that share the first round's chunks."""
     round: int
     """The last that is planned: 0 is the first, the others are respins and leftovers."""
     begun: float | None
