@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.loop_times import receiver
-from bench.plants import in_a_plant, keep, prompts
+from bench.plants import in_a_plant, keep, prompts, up
 
 CHUNK_ITEMS = 180
 SMALL_CHUNK_ITEMS = 20
@@ -27,7 +27,7 @@ SERVERS = 2
 IDLE_S = 20.0
 SETTLE_S = 15.0
 WINDOW_S = 60.0
-_DEADLINE_S = 900.0
+_DEADLINE_S = 1200.0
 _COST, _LOOP = "cost", "loop"
 
 
@@ -76,11 +76,10 @@ def _plant(what: str, chunk_items: int, item_s: float) -> dict[str, Any]:
 def cost(folder: Path) -> None:
     """The CPU time of one batch in the plant of this environment."""
     from bench.process_costs import cpu_s, used_s
-    from darkroom import stack
     from darkroom.commands.batches import api, batch_named, start, verified
     from darkroom.commands.connection import DAG_ID
 
-    stack.up()
+    up()
     _forget_rates()
     session = api()
     session.wait(DAG_ID, start(str(prompts(folder, 40)), "A", "orchestration-warm-up", {}).run_id, 300)
@@ -111,12 +110,11 @@ def cost(folder: Path) -> None:
 
 def loop(folder: Path) -> None:
     """The scheduler's loop and memory: idle, with one run of many chunks, with ten such runs."""
-    from darkroom import stack
     from darkroom.commands.batches import batch_named, start
 
     with receiver() as (times, environment):
         os.environ |= environment
-        stack.up()
+        up()
         _forget_rates()
         source = prompts(folder, RUN_CHUNKS * SMALL_CHUNK_ITEMS)
         figures: dict[str, Any] = {"idle": _window(times)}

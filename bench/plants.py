@@ -81,6 +81,26 @@ def _keep_logs(folder: Path, module: str) -> None:
             shutil.copytree(folder / name, Path(to or "", module, name), dirs_exist_ok=True)
 
 
+def up() -> None:
+    """Start the plant of this environment; on a machine that is busy with other things, once more.
+
+    Raises:
+        StackError: it does not come up.
+    """
+    from darkroom import stack
+    from darkroom.errors import StackError
+
+    for last_try in (False, False, True):
+        try:
+            stack.up()
+        except StackError as error:  # all that was started is stopped by now
+            if last_try:
+                raise
+            print(f"again, as {error}", flush=True)
+        else:
+            return
+
+
 def keep(folder: Path, figures: Mapping[str, Any]) -> None:
     """Hand figures to who called `in_a_plant`; a later call replaces them."""
     new = folder / f"{_RESULT}.new"

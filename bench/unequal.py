@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.plants import in_a_plant, keep, prompts
+from bench.plants import in_a_plant, keep, prompts, up
 from bench.server_trace import losses, read_traces
 
 ITEMS = 20_000
@@ -31,7 +31,7 @@ def main(items: int) -> None:
     from bench.report import save
 
     figures = in_a_plant(
-        "bench.unequal", str(items), deadline_s=600 + 4 * lower_bound_s(items),
+        "bench.unequal", str(items), deadline_s=1200 + 4 * lower_bound_s(items),
         generate={
             "servers": len(SPEEDS), "lanes_per_server": 2, "batch_size": 4,
             "seconds_per_item": SECONDS_PER_ITEM,
@@ -89,9 +89,7 @@ def _ready(server: str) -> bool:
 
 def measure(folder: Path, items: int) -> None:
     """Run the batches in the plant of this environment; what came of each is kept as soon as it is known."""
-    from darkroom import stack
-
-    stack.up()
+    up()
     _run(folder, WARM_UP_ITEMS, "warm-up")  # from now on rates are measured
     figures = {"plain": _run(folder, items, "plain")}
     keep(folder, figures)
