@@ -134,7 +134,7 @@ def _stage(seen: Snapshot, name: str, waits: str) -> StageView:
     counts = seen.stages.get(name, Counts())
     hosts = [host for host in seen.hosts if host.stage == name]
     remaining = seen.remaining(name)
-    idle = remaining > 0 and not any(_works(host, seen.seen) for host in hosts)
+    tells = any(host.chunks and seen.seen - host.updated < RECENT_S for host in hosts)
     return StageView(
         stage=name,
         planned=seen.items or 0,
@@ -145,7 +145,7 @@ def _stage(seen: Snapshot, name: str, waits: str) -> StageView:
         again=seen.respins.get(name, Counts()).total,
         remaining=remaining,
         items_per_s=round(sum(host.items_per_s for host in hosts), 4),
-        waits=waits if idle else "",
+        waits=waits if remaining and not tells else "",
     )
 
 

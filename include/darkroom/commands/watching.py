@@ -18,6 +18,12 @@ from darkroom.outlook import HostView, Outlook, StageView
 
 PLAIN_EVERY_S = 5.0
 LOOK_EVERY_S = 0.5
+_HEADINGS = (
+    "host", "stage", "done", "failed", "rejected", "in flight", "items /s", "share", "s /item",
+    "what it does",
+)  # fmt: skip
+_NEVER_CUT = (0, 2)
+"""Of a bar's columns: its stage and its count."""
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 
@@ -104,6 +110,8 @@ def _header(look: Outlook) -> Text:
 
 def _bars(look: Outlook) -> Table:
     grid = Table.grid(padding=(0, 2))
+    for number in range(7):
+        grid.add_column(no_wrap=number in _NEVER_CUT)
     for stage in look.stages:
         finished = _finished(stage)
         bar = ProgressBar(total=max(1, stage.planned), completed=finished, width=24)
@@ -120,25 +128,30 @@ def _bars(look: Outlook) -> Table:
 
 
 def _hosts(hosts: Sequence[HostView]) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("host", no_wrap=True)
-    table.add_column("stage", no_wrap=True)
-    for heading in ("done", "failed", "rejected", "in flight", "items/s", "share", "s/item"):
-        table.add_column(heading, justify="right", min_width=_narrow(heading))
-    table.add_column("what it does", overflow="ellipsis", no_wrap=True, ratio=1)
-    for host in hosts:
-        table.add_row(
+    rows = [
+        (
             host.host, host.stage,
             *(f"{count:,}" for count in (host.done, host.failed, host.rejected, host.in_flight)),
             f"{host.items_per_s:.2f}", f"{host.share:.0%}",
-            "" if host.seconds_per_item is None else f"{host.seconds_per_item:.3g}", Text(host.doing),
-        )  # fmt: skip
+            "" if host.seconds_per_item is None else f"{host.seconds_per_item:.3g}", host.doing,
+        )
+        for host in hosts
+    ]  # fmt: skip
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    for number, heading in enumerate(_HEADINGS):
+        # On a narrow terminal a heading takes two lines, and what a host does is cut off; no number is.
+        is_last = number == len(_HEADINGS) - 1
+        width = max(map(len, [*heading.split(), *(row[number] for row in rows)]))
+        table.add_column(
+            heading,
+            justify="right" if number > 1 and not is_last else "left",
+            min_width=None if is_last else width,
+            no_wrap=is_last,
+            overflow="ellipsis",
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
-
-
-def _narrow(heading: str) -> int:
-    """Its longest word: on a narrow terminal a heading takes two lines rather than losing letters."""
-    return max(len(word) for word in heading.replace("/", "/ ").split())
 
 
 def _finished(stage: StageView) -> int:
