@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bar
 
 from darkroom.batches import Batch, Index
+from darkroom.commands.admission import check_backlog
 from darkroom.commands.options_json import json_object
 from darkroom.errors import BadRequest
 from darkroom.flows import FLOWS, STAGES
@@ -40,6 +41,7 @@ def plan(
     ],
     flow: Annotated[str, typer.Option(help=f"One of {', '.join(FLOWS)}.")],
     options: Annotated[str, typer.Option(help='Per stage, as JSON: \'{"generate": {"steps": 8}}\'.')] = "{}",
+    force: Annotated[bool, typer.Option("--force", help="Plan although too much work waits.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on standard output.")
     ] = False,
@@ -47,7 +49,8 @@ def plan(
     """Read and check a source and cut it into chunks, as a batch would be, but start nothing.
 
     All of it is done and written, into a folder that is thrown away: what it says is what will be. Needs no
-    running plant. The source must lie under an allowed root, as for `darkroom submit`.
+    running plant. The source must lie under an allowed root, as for `darkroom submit`. While a plant that runs
+    has more hours of work waiting than DARKROOM_MAX_BACKLOG_HOURS: exit code 2, as for `darkroom submit`.
 
     For example:
 
@@ -62,6 +65,7 @@ def plan(
     if flow not in FLOWS:
         raise BadRequest(f"--flow {flow!r}: choose one of {', '.join(FLOWS)}")
     params = {"flow": flow, "source": from_here(source), "options": json_object(options)}
+    check_backlog(force)
     begun_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="darkroom-plan-") as folder:
         batch = Batch(open_store(Path(folder).as_uri()), "plan")
