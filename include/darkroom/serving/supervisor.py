@@ -18,15 +18,14 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from darkroom.errors import DarkroomError, ServerGone
-from darkroom.fence import Fence, fence_file
-from darkroom.fleet import Fleet
 from darkroom.flows import STAGES, Stage
 from darkroom.records import SCHEMA_VERSION
+from darkroom.serving.board import Board
 from darkroom.serving.client import StageClient
 from darkroom.serving.gpu import Gpu
 from darkroom.serving.keeper import watch
 from darkroom.serving.process import ServerProcess
-from darkroom.serving.status import GpuStatus, LoadReport, ServerStatus, State, status_file
+from darkroom.serving.status import ServerStatus, State
 from darkroom.settings import Settings, settings
 
 NO_GPU = "none"
@@ -73,16 +72,13 @@ class Supervisor:
             pin["CUDA_VISIBLE_DEVICES"] = ""
         self._report = here.home / "run" / "servers" / f"{name}.load.json"
         self._environment = {**pin, "DARKROOM_REPORT": str(self._report)}
-        self._status_file = status_file(here.home, name)
-        self._fence = Fence(fence_file(here.home, name))
-        self._fleet = Fleet(here.redis_url.get_secret_value())
-        self._host = here.host or platform.node()
-        self._status = ServerStatus(
-            name=name, host=self._host, stage=stage.name, model=stage.model,
+        status = ServerStatus(
+            name=name, host=here.host or platform.node(), stage=stage.name, model=stage.model,
             implementation=here.implementations.get(stage.name) or stage.implementation,
             state=State.LOADING, url=self._client.url, lanes=stage.lanes_per_server,
             memory_limit_mb=stage.memory_mb, now_worker=now_worker, schema_version=SCHEMA_VERSION,
         )  # fmt: skip
+        self._board = Board(status, self._gpu, here)
         self._stop = threading.Event()
         self._canaries = ThreadPoolExecutor(1, thread_name_prefix="canary")
         self._looked_at = 0.0
@@ -95,20 +91,20 @@ class Supervisor:
         """Keep the server at work until `stop` is called."""
         backoff_s, said = _FIRST_BACKOFF_S, ""
         while not self._stop.is_set():
-            self._tell(State.LOADING, starts=self._status.starts + 1, loaded=None, canary_s=None)
+            self._board.tell(State.LOADING, starts=self._board.status.starts + 1, loaded=None, canary_s=None)
             ready_s, reason = self._run_once()
             if self._stop.is_set():
                 break
             backoff_s = _FIRST_BACKOFF_S if ready_s > _STABLE_S else backoff_s
             if reason != said:  # once, not at every start
-                log.error("%s: %s", self._status.name, reason)
+                log.error("%s: %s", self._board.status.name, reason)
                 said = reason
             first_line = reason.splitlines()[0]
-            self._tell(State.WAITING, reason=first_line, last_end=first_line, pid=None, memory_mb=0)
+            self._board.tell(State.WAITING, reason=first_line, last_end=first_line, pid=None, memory_mb=0)
             self._wait(backoff_s)
             backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
-        self._tell(State.STOPPED, reason="", pid=None, memory_mb=0)
-        self._fleet.forget(self._host, self._status)
+        self._board.tell(State.STOPPED, reason="", pid=None, memory_mb=0)
+        self._board.forget()
 
     def _run_once(self) -> tuple[float, str]:
         """One process of the server; seconds for which it was ready, and why it ended."""
@@ -116,7 +112,7 @@ class Supervisor:
             server = ServerProcess(self._command, self._report, self._environment)
         except OSError as error:  # no such interpreter, no memory to fork
             return 0, f"can't be started: {error}"
-        self._tell(State.LOADING, pid=server.pid)
+        self._board.tell(State.LOADING, pid=server.pid)
         try:
             return self._watch(server)
         finally:
@@ -139,9 +135,9 @@ class Supervisor:
                     took_s = canary.result()
                 except DarkroomError as error:
                     return _since(ready_at), f"canary failed: {error}"
-                if self._fence.lift(asked=time.time() - (time.monotonic() - asked)):
-                    log.info("%s: the fence is lifted", self._status.name)
-                self._tell(State.READY, reason="", canary_s=round(took_s, 3), worked=True)
+                if self._board.fence.lift(asked=time.time() - (time.monotonic() - asked)):
+                    log.info("%s: the fence is lifted", self._board.status.name)
+                self._board.tell(State.READY, reason="", canary_s=round(took_s, 3), worked=True)
                 ready_at = ready_at or time.monotonic()
                 canary = None
             if reason := self._look(server):
@@ -159,7 +155,7 @@ class Supervisor:
             if report is not None and report.error:
                 return f"load failed: {report.error}\n{report.traceback}"
             if report is not None:
-                self._tell(State.LOADING, loaded=report)
+                self._board.tell(State.LOADING, loaded=report)
                 return ""
             if server.exit_code is not None:
                 return f"ended while it was loading (exit code {server.exit_code})"
@@ -192,8 +188,8 @@ class Supervisor:
         self._looked_at = time.monotonic()
         on_gpu = self._gpu.memory_mb(server.pids()) if self._gpu else None
         memory_mb = server.ram_mb() if self._gpu is None else on_gpu or 0
-        self._tell(self._status.state, memory_mb=memory_mb)
-        loaded = self._status.loaded
+        self._board.tell(self._board.status.state, memory_mb=memory_mb)
+        loaded = self._board.status.loaded
         elsewhere = self._gpu is None and loaded is not None and loaded.device.startswith("cuda")
         # RAM is no measure of what it takes on a GPU that it was not pinned to.
         if memory_mb <= self._stage.memory_mb or elsewhere:
@@ -201,7 +197,7 @@ class Supervisor:
         return f"takes more than memory_mb = {self._stage.memory_mb}: replaced"
 
     def _drain(self, server: ServerProcess, reason: str) -> None:
-        self._tell(State.DRAINING, reason=reason)
+        self._board.tell(State.DRAINING, reason=reason)
         server.drain()
         until = time.monotonic() + self._stage.deadline_s
         while server.exit_code is None and time.monotonic() < until:
@@ -212,24 +208,7 @@ class Supervisor:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._stop.wait(min(left, _LOOK_S)):
             if left > _LOOK_S:
-                self._tell(self._status.state)
-
-    def _tell(self, state: State, **changes: str | float | LoadReport | GpuStatus | None) -> None:
-        if state in (State.READY, State.FENCED):  # it works; whether its lanes take something new is told
-            fenced = self._fence.fenced()
-            changes["reason"] = fenced.reason if fenced else ""
-            state = State.FENCED if fenced else State.READY
-            if self._here.drain_marker.exists():
-                state = State.DRAINING
-        now = time.time()
-        changes |= {"gpu": self._gpu.look() if self._gpu else None, "state": state, "updated": now}
-        since = self._status.since if state is self._status.state else now
-        self._status = self._status.model_copy(update={"since": since, **changes})
-        try:
-            self._status.write(self._status_file)
-        except OSError as error:  # a full disk is no reason to end a server that works
-            log.warning("%s: status not written: %s", self._status.name, error)
-        self._fleet.tell(self._host, self._status)
+                self._board.tell(self._board.status.state)
 
 
 def _since(begun: float | None) -> float:
