@@ -50,8 +50,9 @@ def _item(line: bytes | None, checker: Checker) -> Item:
     Raises:
         BadLine: there is none.
     """
-    # Half a surrogate pair comes only as an escape.
-    if line and b"\\u" not in line and line.count(b"{") + line.count(b"[") < _FLAT:
+    # Half a surrogate pair comes only as an escape, from \ud800 to \udfff.
+    surrogates = line and (b"\\ud" in line or b"\\uD" in line)
+    if line and not surrogates and line.count(b"{") + line.count(b"[") < _FLAT:
         try:
             value = _PLAIN.decode(line.decode())
         except (ValueError, RecursionError):

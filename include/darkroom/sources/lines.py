@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from darkroom.flows import Flow
 from darkroom.inputs import allowed, is_remote, local_path, remote_allowed
 from darkroom.records import Item, Reject
 from darkroom.stages.options import parse_options
+from darkroom.tables import json_text
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 
+_FITTING = 1000
+"""How many different options are remembered."""
 MAX_LINE_BYTES = 1_000_000
 """A longer line is a reject; it is never held whole."""
 
@@ -67,6 +70,8 @@ class Checker:
     folder: Path | str
     """What a relative `image` is relative to: a folder, or a URI in an object store without the last `/`."""
     roots: Sequence[str]
+    fitting: set[str] = field(default_factory=set)
+    """Options, as JSON, that were found good: many lines have the same."""
 
     def item(self, raw: dict[str, Any], *, strict: bool, plain: bool = False) -> Item:
         """The item that `raw` describes; its image is an absolute URI.
@@ -80,14 +85,14 @@ class Checker:
         Raises:
             BadLine: it is none for this flow.
         """
-        if plain:
+        if plain and self.flow.takes == "prompt":
             try:
-                item = Item.model_validate(raw, strict=strict)
-            except (ValidationError, NewerSchema):
+                item = Item.model_validate(_with_time(raw) if strict else raw, strict=strict)
+                self._must_fit(item)
+            except (ValidationError, NewerSchema, BadLine):
                 pass  # the long way says why
             else:
-                if item.image is None and not item.options and self.flow.takes == "prompt":
-                    return item
+                return item
         return self._item(raw, strict)
 
     def _item(self, raw: dict[str, Any], strict: bool) -> Item:
@@ -119,6 +124,8 @@ class Checker:
         if getattr(item, self.flow.takes) is None:
             given = "image" if self.flow.takes == "prompt" else "prompt"
             raise BadLine(self.flow.takes, f"is missing: flow {self.flow.name} takes it, not {given}")
+        if not item.options or (text := json_text(item.options)) in self.fitting:
+            return
         for stage, options in item.options.items():
             if stage not in self.flow.stages:
                 known = ", ".join(self.flow.stages)
@@ -127,6 +134,8 @@ class Checker:
                 parse_options(stage, options)
             except InvalidItem as error:
                 raise BadLine(f"options.{stage}", str(error)) from None
+        if len(self.fitting) < _FITTING:
+            self.fitting.add(text)
 
     def _image_uri(self, image: str) -> str:
         try:
@@ -163,13 +172,22 @@ def _validate(text: bytes, strict: bool) -> Item:
         raw = from_json(text)  # refuses depths at which pydantic could not write the item again
     except ValueError as error:
         raise BadLine(None, f"nested too deeply ({error})") from None
+    return Item.model_validate(_with_time(raw) if strict else raw, strict=strict)
+
+
+def _with_time(raw: dict[str, Any]) -> dict[str, Any]:
+    """The same with its time as one: it is text in JSON, but strict, pydantic wants a `datetime`.
+
+    Raises:
+        BadLine: it is none.
+    """
     expires_at = raw.get("expires_at")
-    if strict and isinstance(expires_at, str):  # a time is text in JSON; strict, pydantic wants a `datetime`
-        try:
-            raw["expires_at"] = _TIME.validate_python(expires_at)
-        except ValidationError as error:
-            raise BadLine("expires_at", error.errors()[0]["msg"]) from None
-    return Item.model_validate(raw, strict=strict)
+    if not isinstance(expires_at, str):
+        return raw
+    try:
+        return {**raw, "expires_at": _TIME.validate_python(expires_at)}
+    except ValidationError as error:
+        raise BadLine("expires_at", error.errors()[0]["msg"]) from None
 
 
 def _bad_line(error: ValidationError, custom_id: object) -> BadLine:
