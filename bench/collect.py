@@ -11,6 +11,7 @@ look like an earlier one. What is timed are the real `collect`, `leftovers`, `re
 import hashlib
 import io
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -162,6 +163,7 @@ def step(name: str, url: str) -> None:
     figures = {
         "seconds": round(time.perf_counter() - begun, 2),
         "cpu_seconds": round(time.process_time() - cpu, 2),
+        "load_average": round(os.getloadavg()[0], 1),  # of all that the machine was doing: slows both times
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
     print(json.dumps({**figures, **told}))
@@ -179,23 +181,29 @@ def _in_a_process(name: str, url: str) -> dict[str, Any]:
 
 def measure(n_items: int, pictures: bool) -> dict[str, Any]:
     """All steps on a batch of `n_items`."""
-    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name:
+        folder = Path(name)
         begun = time.perf_counter()
-        batch = make(Path(folder), n_items, pictures)
+        batch = make(folder, n_items, pictures)
         print(f"{n_items} items made in {time.perf_counter() - begun:.0f} s", file=sys.stderr)
-        steps = ["collect", "leftovers", "render", "verify with pictures" if pictures else "verify"]
-        figures = {name: _in_a_process(name, Path(folder).as_uri()) for name in steps}
-        summary = current(batch)
-        assert summary is not None
-        assert summary.items == figures[steps[-1]]["rows"] == n_items
-        sizes_mb = {
-            name: round(batch.store.size(batch.store.path(uri)) / 1e6, 1)
-            for name, uri in summary.uris.items()
-        }
-        return {
-            "items": n_items, "chunks": len(batch.planned().chunk_ids), "rounds": 2, "summary": str(summary),
-            "sizes_mb": sizes_mb, **figures,
-        }  # fmt: skip
+        return measure_steps(batch, folder, pictures)
+
+
+def measure_steps(batch: Batch, folder: Path, pictures: bool) -> dict[str, Any]:
+    """The steps, each in a process of its own; at their end the manifest is complete and true."""
+    n_items = batch.planned().items
+    steps = ["collect", "leftovers", "render", "verify with pictures" if pictures else "verify"]
+    figures = {name: _in_a_process(name, folder.as_uri()) for name in steps}
+    summary = current(batch)
+    assert summary is not None
+    assert summary.items == figures[steps[-1]]["rows"] == n_items
+    sizes_mb = {
+        name: round(batch.store.size(batch.store.path(uri)) / 1e6, 1) for name, uri in summary.uris.items()
+    }
+    return {
+        "items": n_items, "chunks": len(batch.planned().chunk_ids), "rounds": 2, "summary": str(summary),
+        "sizes_mb": sizes_mb, **figures,
+    }  # fmt: skip
 
 
 def main(n_items: int = N_ITEMS) -> None:

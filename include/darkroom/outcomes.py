@@ -53,10 +53,10 @@ class ChunkOutcomes:
         return replaced(self.first.table, {position: self._merged(position) for position in self.later})
 
     def _merged(self, position: int) -> Row:
-        rows = [tries.rows[place] for tries, place in self.tries(position)]
-        best, place = self.best(position)
+        tries = self.tries(position)
+        rows = [tried.row(place) for tried, place in tries]
         return {
-            **best.rows[place],
+            **rows[tries.index(self.best(position))],
             "attempts": sum(row["attempts"] for row in rows),
             "seconds": round(sum(row["seconds"] for row in rows), 4),
         }

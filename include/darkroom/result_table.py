@@ -113,10 +113,13 @@ def replaced(table: Any, rows: Mapping[int, Row]) -> Any:
 
     if not rows:
         return table
-    order = list(range(table.num_rows))
-    for place, position in enumerate(rows):
-        order[position] = table.num_rows + place
-    return pa.concat_tables([table, table_of(list(rows.values()))]).take(order)
+    positions = sorted(rows)
+    others = table_of([rows[position] for position in positions])
+    pieces, begin = [], 0
+    for place, position in enumerate(positions):
+        pieces += [table.slice(begin, position - begin), others.slice(place, 1)]
+        begin = position + 1
+    return pa.concat_tables([*pieces, table.slice(begin)])  # copies nothing
 
 
 class ResultWriter:

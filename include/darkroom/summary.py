@@ -142,7 +142,7 @@ class Tally:
         """Count a chunk; its rows as an Arrow table, those that look like an earlier one marked."""
         self._add_work(chunk.first.table["details"].to_pylist())
         for position in chunk.later:
-            self._add_work(tries.rows[place]["details"] for tries, place in chunk.tries(position)[1:])
+            self._add_work(tries.row(place)["details"] for tries, place in chunk.tries(position)[1:])
         table = self._marked(chunk.table())
         self._statuses.update(table["status"].to_pylist())
         self._errors.update(error["code"] for error in table["error"].to_pylist() if error is not None)

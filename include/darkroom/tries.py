@@ -21,7 +21,7 @@ _RANKS: dict[str, int] = {Status.COMPLETED: 3, Status.REJECTED: 2, Status.FAILED
 _PLANNED = ("custom_id", "seed", "metadata")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChunkTries:
     """The items of one chunk, each tried once; positions are those of the plan."""
 
@@ -38,11 +38,10 @@ class ChunkTries:
         """The higher wins over tries of the same item."""
         return 0 if position in self.undone else _RANKS[self.statuses[position]]
 
-    @cached_property
-    def rows(self) -> list[Row]:
-        """The table as dicts."""
-        rows: list[Row] = self.table.to_pylist()
-        return rows
+    def row(self, position: int) -> Row:
+        """A row of the table."""
+        row: Row = self.table.slice(position, 1).to_pylist()[0]
+        return row
 
     def item(self, position: int) -> PlannedItem:
         """An item as this round planned it."""
