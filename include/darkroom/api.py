@@ -210,7 +210,9 @@ class AirflowApi:
     def _log_in(self) -> None:
         answer = self._http.post("/auth/token", json={"username": self.user, "password": self.password})
         if answer.is_error:
-            raise ApiError(f"log-in as {self.user} refused ({answer.status_code})")
+            raise ApiError(
+                f"log-in as {self.user} at {self.url} refused ({answer.status_code}); is that another plant?"
+            )
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
 

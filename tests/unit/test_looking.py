@@ -50,6 +50,7 @@ def url(tmp_path_factory):
 def live(url, tmp_path, monkeypatch):
     monkeypatch.setenv("DARKROOM_REDIS_URL", url)
     monkeypatch.setenv("DARKROOM_STORE", tmp_path.as_uri())
+    monkeypatch.setenv("DARKROOM_API_URL", "http://127.0.0.1:1")
     settings.cache_clear()
     live = Live.at(url)
     yield live

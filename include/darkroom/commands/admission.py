@@ -1,6 +1,5 @@
 """Whether the plant takes more work on: asked before a batch is started or planned."""
 
-from darkroom import stack
 from darkroom.api import FINAL_STATES, ApiError
 from darkroom.backlog import backlog, refuse_when_full
 from darkroom.commands.connection import DAG_ID, api, redis_url
@@ -19,9 +18,9 @@ def check_backlog(force: bool) -> None:
         PlantFull: too much waits; with the wait, when to come back, and how to insist.
     """
     limit_h = settings().max_backlog_hours
-    if force or not limit_h or not (settings().redis_url.get_secret_value() or stack.is_running()):
+    if force or not limit_h or not (url := redis_url()):
         return
-    live = Live.at(redis_url())
+    live = Live.at(url)
     forget_ended(live.progress)
     refuse_when_full(backlog(live.progress, live.rates, live.fleet), limit_h)
 

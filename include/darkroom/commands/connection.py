@@ -5,19 +5,24 @@ from darkroom.api import AirflowApi
 from darkroom.batches import Batch
 from darkroom.errors import BadRequest
 from darkroom.settings import settings
+from darkroom.stack.credentials import ADMIN
 from darkroom.storage import open_store
 
 DAG_ID, CHILD_DAG_ID = "image_flow", "shard_flow"
 
 
 def api() -> AirflowApi:
-    """A session with the running stack's API."""
-    return AirflowApi(stack.api_url(), "admin", stack.admin_password())
+    """A session with the plant's API: as the settings say, else that of the stack on this machine."""
+    here = settings()
+    if here.api_url:
+        return AirflowApi(here.api_url, here.api_user, here.api_password.get_secret_value())
+    return AirflowApi(stack.api_url(), ADMIN, stack.admin_password())
 
 
 def redis_url() -> str:
-    """What is live: as the environment says, else that of the stack on this machine."""
-    return settings().redis_url.get_secret_value() or stack.environment()["DARKROOM_REDIS_URL"]
+    """What is live: as the settings say, else that of the stack on this machine; empty while none runs."""
+    told = settings().redis_url.get_secret_value()
+    return told or (stack.environment()["DARKROOM_REDIS_URL"] if stack.is_running() else "")
 
 
 def batch_named(batch_id: str) -> Batch:

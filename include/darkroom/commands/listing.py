@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from darkroom import stack
 from darkroom.api import ApiError
 from darkroom.batches import Batch
 from darkroom.commands.batches import Json
@@ -96,6 +97,8 @@ def _asked(store: Store) -> list[tuple[str, float]]:
 
 def _run_states() -> dict[str, str]:
     """States of the newest runs by batch; none while the API is away."""
+    if not (stack.is_running() or settings().api_url):
+        return {}
     try:
         runs = api().newest_runs(DAG_ID)
     except ApiError:

@@ -49,8 +49,8 @@ def plan(
     """Read and check a source and cut it into chunks, as a batch would be, but start nothing.
 
     All of it is done and written, into a folder that is thrown away: what it says is what will be. Needs no
-    running plant. The source must lie under an allowed root, as for `darkroom submit`. While a plant that runs
-    has more hours of work waiting than DARKROOM_MAX_BACKLOG_HOURS: exit code 2, as for `darkroom submit`.
+    running plant; one that has more hours of work waiting than DARKROOM_MAX_BACKLOG_HOURS refuses, exit code
+    2. The source must lie under an allowed root, as for `darkroom submit`.
 
     For example:
 
