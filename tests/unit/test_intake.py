@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,18 @@ def test_a_chunk_that_other_hands_put_there_is_not_taken_for_ours(plan, batch):
     with pytest.raises(SourceChanged):
         plan(lines_of(30))
     assert batch.index() is None
+
+
+def test_times_with_and_without_a_zone_are_kept_as_one_and_the_same_instant(plan, batch):
+    times = ["2030-01-01T00:00:00", "2030-01-01T00:00:00Z", "2030-01-01T02:00:00+02:00"]
+    rows = [json.dumps({"custom_id": f"i{n}", "prompt": "x", "expires_at": at}) for n, at in enumerate(times)]
+    index = plan(rows)
+    items = [item for chunk in index.chunk_ids for item in batch.plan_chunk(chunk)]
+    assert {item.expires_at for item in items} == {datetime(2030, 1, 1, tzinfo=UTC)}
+
+
+def test_rejects_that_are_too_many_for_one_piece_are_the_same(plan, batch, monkeypatch):
+    monkeypatch.setattr("darkroom.intake._IN_ONE_PIECE_BYTES", 0)
+    index = plan(["{", *lines_of(2), "["])
+    assert index.rejects == 2
+    assert [reject.line for reject in batch.rejects()] == [1, 4]
