@@ -9,7 +9,7 @@ from typing import Any, Literal
 import redis
 
 from darkroom.errors import BadRequest, DarkroomError
-from darkroom.live import Live
+from darkroom.live import InRedis
 
 Wish = Literal["", "paused", "cancelled"]
 KEEP_S = 90 * 24 * 3600
@@ -22,7 +22,7 @@ class ControlUnknown(DarkroomError):
     retryable = True
 
 
-class Control(Live):
+class Control(InRedis):
     """The wishes for all batches; with an empty URL there are none."""
 
     def pause(self, batch_id: str) -> None:

@@ -14,7 +14,7 @@ TIMEOUT_S = 2.0
 _T = TypeVar("_T")
 
 
-class Live:
+class InRedis:
     """A session with Redis; an empty URL has none, keeps nothing and knows nothing."""
 
     def __init__(self, url: str) -> None:

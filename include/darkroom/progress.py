@@ -8,7 +8,7 @@ chunk's `ChunkNow`, `end` = how its run ended and when. Key `darkroom:active`: t
 import json
 import time
 
-from darkroom.live import Live
+from darkroom.live import InRedis
 from darkroom.snapshot import (
     ChunkNow,
     ChunkState,
@@ -27,7 +27,7 @@ KEEP_S = 30 * 24 * 3600
 _ACTIVE = "darkroom:active"
 
 
-class Progress(Live):
+class Progress(InRedis):
     """Counters of batches; an empty URL keeps none. A Redis that is down never fails a chunk."""
 
     def plan(self, batch_id: str, plan: PlanNow) -> None:

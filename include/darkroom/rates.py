@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from darkroom.live import Live
+from darkroom.live import InRedis
 
 MEMORY_S = 300.0
 """Of work, not of the clock: a host that pauses forgets nothing."""
@@ -48,7 +48,7 @@ class HostRate:
     """Epoch seconds."""
 
 
-class Rates(Live):
+class Rates(InRedis):
     """Measured rates of the fleet; an empty URL keeps none. A Redis that is down fails nobody."""
 
     def tell(self, stage: str, model: str, host: str, items: int, busy_s: float) -> None:

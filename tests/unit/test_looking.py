@@ -11,7 +11,7 @@ from tests.unit.plant import plan, row, run
 
 from darkroom.api import ApiError, Run
 from darkroom.commands import items, listing, showing
-from darkroom.commands.looking import Live, state_of
+from darkroom.commands.looking import Lookout, state_of
 from darkroom.commands.watching import Watched, watch
 from darkroom.errors import BadRequest
 from darkroom.manifest import collect
@@ -52,7 +52,7 @@ def live(url, tmp_path, monkeypatch):
     monkeypatch.setenv("DARKROOM_STORE", tmp_path.as_uri())
     monkeypatch.setenv("DARKROOM_API_URL", "http://127.0.0.1:1")
     settings.cache_clear()
-    live = Live.at(url)
+    live = Lookout.at(url)
     yield live
     settings.cache_clear()
     live.progress.end("b1", "success")

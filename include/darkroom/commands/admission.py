@@ -3,7 +3,7 @@
 from darkroom.api import FINAL_STATES, ApiError
 from darkroom.backlog import backlog, refuse_when_full
 from darkroom.commands.connection import DAG_ID, api, redis_url
-from darkroom.commands.looking import Live
+from darkroom.commands.looking import Lookout
 from darkroom.errors import BadRequest
 from darkroom.progress import Progress
 from darkroom.settings import settings
@@ -20,7 +20,7 @@ def check_backlog(force: bool) -> None:
     limit_h = settings().max_backlog_hours
     if force or not limit_h or not (url := redis_url()):
         return
-    live = Live.at(url)
+    live = Lookout.at(url)
     forget_ended(live.progress)
     refuse_when_full(backlog(live.progress, live.rates, live.fleet), limit_h)
 

@@ -14,7 +14,7 @@ from darkroom import stack
 from darkroom.api import RunExists
 from darkroom.commands.admission import check_backlog
 from darkroom.commands.connection import DAG_ID, api, batch_named, existing, redis_url
-from darkroom.commands.looking import Live
+from darkroom.commands.looking import Lookout
 from darkroom.commands.options_json import json_object
 from darkroom.commands.watching import Watched, watch
 from darkroom.errors import BadRequest, DarkroomError
@@ -148,7 +148,7 @@ def start(source: str, flow: str, batch: str | None, params: dict[str, Any]) -> 
 
 def follow(watched: list[Watched]) -> dict[str, str]:
     """Watch until all have ended; final states by batch id."""
-    return watch(watched, api(), Live.at(redis_url()), console)
+    return watch(watched, api(), Lookout.at(redis_url()), console)
 
 
 def summary_of(batch_id: str) -> Summary | None:

@@ -15,7 +15,7 @@ from darkroom.api import ApiError
 from darkroom.batches import Batch
 from darkroom.commands.batches import Json
 from darkroom.commands.connection import DAG_ID, api, redis_url
-from darkroom.commands.looking import Live, state_of
+from darkroom.commands.looking import Lookout, state_of
 from darkroom.errors import BadRequest
 from darkroom.flows import FLOWS
 from darkroom.manifest import current
@@ -62,7 +62,7 @@ def batches(
     """
     store = open_store(settings().store_url)
     asked = _asked(store)
-    live, runs = Live.at(redis_url()), _run_states()
+    live, runs = Lookout.at(redis_url()), _run_states()
     lines = [_line(Batch(store, name), when, live, runs) for name, when in asked[:number]]
     if as_json:
         print(json.dumps({"batches": [asdict(line) for line in lines], "total": len(asked)}))
@@ -106,7 +106,7 @@ def _run_states() -> dict[str, str]:
     return {run.batch_id: run.state for run in reversed(runs)}  # of several, the newest stays
 
 
-def _line(batch: Batch, when: float, live: Live, runs: dict[str, str]) -> Line:
+def _line(batch: Batch, when: float, live: Lookout, runs: dict[str, str]) -> Line:
     request, summary = batch.request(), current(batch)
     seen = live.progress.read(batch.batch_id)
     wish = live.control.state(batch.batch_id)

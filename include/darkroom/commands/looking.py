@@ -13,7 +13,7 @@ from darkroom.rates import Rates
 
 
 @dataclass(frozen=True)
-class Live:
+class Lookout:
     """What is known beside the store; where Redis does not answer, nothing is."""
 
     progress: Progress
@@ -22,7 +22,7 @@ class Live:
     fleet: Fleet
 
     @classmethod
-    def at(cls, redis_url: str) -> "Live":
+    def at(cls, redis_url: str) -> "Lookout":
         """All of it in one Redis."""
         return cls(Progress(redis_url), Rates(redis_url), Control(redis_url), Fleet(redis_url))
 

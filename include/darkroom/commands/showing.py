@@ -10,7 +10,7 @@ from rich.console import Console
 from darkroom.api import ApiError
 from darkroom.commands.batches import Json, summary_of
 from darkroom.commands.connection import DAG_ID, api, existing, redis_url
-from darkroom.commands.looking import Live
+from darkroom.commands.looking import Lookout
 from darkroom.commands.watching import drawn
 from darkroom.errors import BadRequest
 
@@ -37,7 +37,7 @@ def show(batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_js
       darkroom show holiday --json | jq .time_left_s
     """
     request = existing(batch).request()
-    live = Live.at(redis_url())
+    live = Lookout.at(redis_url())
     try:
         state = api().newest_run(DAG_ID, batch).state
     except (ApiError, BadRequest):  # the plant is down, or forgot the run: what the store holds is still true

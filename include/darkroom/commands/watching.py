@@ -12,7 +12,7 @@ from rich.text import Text
 
 from darkroom.api import FINAL_STATES, AirflowApi
 from darkroom.commands.connection import DAG_ID
-from darkroom.commands.looking import Live
+from darkroom.commands.looking import Lookout
 from darkroom.forecast import Forecast
 from darkroom.outlook import HostView, Outlook, StageView
 
@@ -36,7 +36,7 @@ class Watched:
     flow: str
 
 
-def watch(watched: Sequence[Watched], api: AirflowApi, live: Live, console: Console) -> dict[str, str]:
+def watch(watched: Sequence[Watched], api: AirflowApi, live: Lookout, console: Console) -> dict[str, str]:
     """Show the batches until all their runs have ended; how they ended by batch id: as `state_of`."""
     states: dict[str, str] = {}
     told = 0.0
