@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from darkroom.flows import FLOWS, STAGES
 from darkroom.forecast import Forecast, forecast
-from darkroom.snapshot import RECENT_S, Counts, HostNow, Snapshot
+from darkroom.snapshot import RECENT_S, HostNow, Snapshot
+from darkroom.told import Counts
 
 FINAL = ("success", "failed", "cancelled")
 

@@ -9,17 +9,8 @@ import json
 import time
 
 from darkroom.live import InRedis
-from darkroom.snapshot import (
-    ChunkNow,
-    ChunkState,
-    Counts,
-    HostNow,
-    PlanNow,
-    Snapshot,
-    chunk_of,
-    packed,
-    unpacked,
-)
+from darkroom.snapshot import HostNow, Snapshot, unpacked
+from darkroom.told import ChunkNow, ChunkState, Counts, PlanNow, chunk_of, packed
 
 __all__ = ["ChunkNow", "ChunkState", "Counts", "HostNow", "PlanNow", "Progress", "Snapshot"]
 

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from darkroom.commands.watching import drawn, duration, plain
 from darkroom.outlook import outlook
-from darkroom.snapshot import ChunkNow, PlanNow, take
+from darkroom.snapshot import take
+from darkroom.told import ChunkNow, PlanNow
 
 NOW = 1_800_000_000.0
 
