@@ -196,6 +196,8 @@ def _finish(watched: list[Watched], as_json: bool) -> None:
             )
         else:
             print(f"{batch_id}: {state}. {summary or 'no manifest'}")
+            if summary is not None and console.is_terminal:
+                console.print(work_table(summary))
             for place in _places(batch_id, summary):
                 print(f"  {place}")
     if failed:
