@@ -6,7 +6,7 @@ batch that is being computed. Between two batches of the queue at most one of th
 never starves.
 
 Only mosec's own thread ever runs the model, as many can't bear a second one. It sleeps when the queue is
-empty, so whoever is at the door sends `WAKE` through the queue until he was let in.
+empty, so the door sends `WAKE` through the queue until everybody was let in.
 """
 
 import logging
@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler
@@ -33,6 +33,7 @@ _AGAIN_S = 0.02
 
 log = logging.getLogger(__name__)
 _Answer = tuple[HTTPStatus, bytes]
+_Waiting = tuple[bytes, Future[bytes]]
 
 
 class Door:
@@ -48,10 +49,12 @@ class Door:
             deadline_s: who was not answered for so long is told so (408).
         """
         self._port, self._most, self._deadline_s = port, most, deadline_s
-        self._waiting: deque[tuple[bytes, Future[bytes]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        self._knocked = threading.Event()
         path.unlink(missing_ok=True)
-        self._listener = _Listener(str(path), self)
-        threading.Thread(target=self._listener.serve_forever, daemon=True, name="door").start()
+        listener = _Listener(str(path), self)
+        for name, target in (("door", listener.serve_forever), ("door-wakes", self._rouse)):
+            threading.Thread(target=target, daemon=True, name=name).start()
 
     def let_in(self, run: Callable[[list[bytes]], list[bytes]], most: int) -> None:
         """Answer those who wait with what `run` says to their frames, `most` of them, in one batch.
@@ -59,11 +62,10 @@ class Door:
         Raises:
             BaseException: what `run` raises; those who were let in are told first.
         """
-        batch: list[tuple[bytes, Future[bytes]]] = []
-        while self._waiting and len(batch) < most:
-            frame, answer = self._waiting.popleft()
-            if answer.set_running_or_notify_cancel():
-                batch.append((frame, answer))
+        batch: list[_Waiting] = []
+        while len(batch) < most and (first := self._next()):
+            if first[1].set_running_or_notify_cancel():
+                batch.append(first)
         if not batch:
             return
         try:
@@ -81,53 +83,51 @@ class Door:
             return HTTPStatus.TOO_MANY_REQUESTS, b"many wait at the door"
         answer: Future[bytes] = Future()
         self._waiting.append((frame, answer))
-        until = time.monotonic() + self._deadline_s
-        with _Queue(self._port, self._deadline_s) as queue:
-            while not answer.done() and time.monotonic() < until:
-                status = queue.wake()
-                # Nobody comes any more: it is draining, or its front has died. Who was let in is answered.
-                if status == HTTPStatus.SERVICE_UNAVAILABLE and answer.cancel():
-                    return HTTPStatus.SERVICE_UNAVAILABLE, b"the server is ending"
-                if status != HTTPStatus.OK:
-                    wait([answer], _AGAIN_S)
-        return _outcome(answer)
-
-
-def _outcome(answer: "Future[bytes]") -> _Answer:
-    answer.cancel()  # does nothing when it is running or done
-    try:
-        return HTTPStatus.OK, answer.result(timeout=0)
-    except (CancelledError, TimeoutError):
-        return HTTPStatus.REQUEST_TIMEOUT, b"not answered in time"
-    except BaseException as error:  # noqa: BLE001 - it ended the batch, and was raised there
-        ours = isinstance(error, Exception)  # mosec's time-out is none
-        status = HTTPStatus.INTERNAL_SERVER_ERROR if ours else HTTPStatus.REQUEST_TIMEOUT
-        return status, f"{type(error).__name__}: {error}".encode()
-
-
-class _Queue:
-    """One connection to the server's queue."""
-
-    def __init__(self, port: int, timeout_s: float) -> None:
-        self._http = HTTPConnection(_ADDRESS, port, timeout=timeout_s)
-
-    def wake(self) -> int:
-        """Return when a batch with a wake in it was run; the status of that."""
+        self._knocked.set()
         try:
-            self._http.request("POST", PATH, WAKE)
-            response = self._http.getresponse()
-            response.read()
+            return HTTPStatus.OK, answer.result(self._deadline_s)
+        except CancelledError:
+            return HTTPStatus.SERVICE_UNAVAILABLE, b"the server is ending"
+        except TimeoutError:
+            answer.cancel()
+            return HTTPStatus.REQUEST_TIMEOUT, b"not answered in time"
+        except BaseException as error:  # noqa: BLE001 - it ended the batch, and was raised there
+            ours = isinstance(error, Exception)  # mosec's time-out is none
+            status = HTTPStatus.INTERNAL_SERVER_ERROR if ours else HTTPStatus.REQUEST_TIMEOUT
+            return status, f"{type(error).__name__}: {error}".encode()
+
+    def _rouse(self) -> None:
+        """Wake the server as long as somebody waits; one wake at a time is in its queue."""
+        while self._knocked.wait():
+            self._knocked.clear()
+            while self._waiting:
+                status = self._wake()
+                if status == HTTPStatus.SERVICE_UNAVAILABLE:  # who was let in is still answered
+                    self._send_away()
+                elif status != HTTPStatus.OK:
+                    time.sleep(_AGAIN_S)
+
+    def _wake(self) -> int:
+        """Return when a batch with a wake in it was run; the status of that."""
+        http = HTTPConnection(_ADDRESS, self._port, timeout=self._deadline_s)
+        try:
+            http.request("POST", PATH, WAKE)
+            return http.getresponse().status
         except (OSError, HTTPException) as error:
             log.info("the queue does not answer: %s", error)
-            self._http.close()
             return HTTPStatus.SERVICE_UNAVAILABLE
-        return response.status
+        finally:
+            http.close()
 
-    def __enter__(self) -> "_Queue":
-        return self
+    def _send_away(self) -> None:
+        while first := self._next():
+            first[1].cancel()
 
-    def __exit__(self, *_: object) -> None:
-        self._http.close()
+    def _next(self) -> "_Waiting | None":
+        try:
+            return self._waiting.popleft()
+        except IndexError:  # looking first would not do: two threads take
+            return None
 
 
 class _Listener(socketserver.ThreadingUnixStreamServer):
