@@ -24,6 +24,7 @@ from darkroom.manifest import verify as verify_batch
 from darkroom.records import batch_id_for
 from darkroom.settings import settings
 from darkroom.sources import from_here, open_source
+from darkroom.work_table import work_table
 
 console = Console(stderr=True)
 
