@@ -57,23 +57,27 @@ def in_a_plant(
         **environment,
     }
     try:
-        command = [sys.executable, "-m", module, str(folder), *arguments]
-        done = subprocess.run(command, cwd=REPOSITORY, env=env, timeout=deadline_s, check=False)
-        if done.returncode:
-            print(f"{module} ended with {done.returncode}")
-    except subprocess.TimeoutExpired:
-        print(f"{module}: not done after {deadline_s:.0f} s")
-    finally:
-        down = [sys.executable, "-m", "darkroom.cli", "down"]
-        subprocess.run(down, cwd=REPOSITORY, env=env, timeout=_DOWN_S, check=False)
-        _keep_logs(folder, module)
-        subprocess.run([*down, "--purge"], cwd=REPOSITORY, env=env, timeout=_DOWN_S, check=False)
-    try:
+        _run([sys.executable, "-m", module, str(folder), *arguments], env, deadline_s)
         return dict(json.loads((folder / _RESULT).read_text()))
     except FileNotFoundError:
         raise SystemExit(f"{module} measured nothing") from None
     finally:
+        down = [sys.executable, "-m", "darkroom.cli", "down"]
+        _run(down, env, _DOWN_S)
+        _keep_logs(folder, module)
+        _run([*down, "--purge"], env, _DOWN_S)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(command: list[str], env: Mapping[str, str], deadline_s: float) -> None:
+    """Run it to its end or to the deadline, and say when it did not go well."""
+    try:
+        done = subprocess.run(command, cwd=REPOSITORY, env=env, timeout=deadline_s, check=False)
+    except subprocess.TimeoutExpired:
+        print(f"{' '.join(command[1:])}: not done after {deadline_s:.0f} s")
+    else:
+        if done.returncode:
+            print(f"{' '.join(command[1:])} ended with {done.returncode}")
 
 
 def _keep_logs(folder: Path, module: str) -> None:

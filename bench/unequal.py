@@ -42,6 +42,8 @@ def main(items: int) -> None:
         "unit": "ratios of seconds to N * t / sum of speeds", "items": items, "speeds": list(SPEEDS.values()),
         "seconds per item at speed 1": SECONDS_PER_ITEM, "goals": GOALS, **figures,
     })  # fmt: skip
+    if missing := GOALS.keys() - figures.keys():
+        raise SystemExit(f"not measured: {', '.join(sorted(missing))}")
 
 
 def lower_bound_s(items: int) -> float:
