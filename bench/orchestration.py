@@ -126,7 +126,8 @@ def loop(folder: Path) -> None:
                 started.append(start(str(source), "A", f"orchestration-{len(started)}", {}).batch_id)
             _until_planned([batch_named(batch_id) for batch_id in started])
             chunks = [len(batch_named(batch_id).planned().chunk_ids) for batch_id in started]
-            what = f"{runs} run{'s' * (runs > 1)} of {min(chunks)} to {max(chunks)} chunks"
+            sizes = " to ".join(map(str, sorted({min(chunks), max(chunks)})))
+            what = f"{runs} run{'s' * (runs > 1)} of {sizes} chunks"
             figures[what] = _window(times)
             keep(folder, figures)
 
