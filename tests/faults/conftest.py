@@ -35,8 +35,8 @@ def stack():
     flags.mkdir()
     config = {"seconds_per_item": 0.1, "flags": str(flags)}
     rows = {"generate": {"config": config, "model": "paint@1"}}
-    # Chunks of a few seconds, runs of a few chunks: all that happens to a million items happens to a hundred.
-    sizes = {"DARKROOM_MIN_CHUNK_S": "0.8", "DARKROOM_MAX_CHUNK_S": "1.6", "DARKROOM_SHARD_CHUNKS": "16"}
+    # Chunks of seconds, runs of a few chunks: all that happens to a million items happens to some hundred.
+    sizes = {"DARKROOM_MIN_CHUNK_S": "1.5", "DARKROOM_MAX_CHUNK_S": "2.5", "DARKROOM_SHARD_CHUNKS": "16"}
     started_stack = StackUnderTest(
         Home(folder / "home"), stages=REPOSITORY / "bench" / "fleet", rows=rows, more=sizes
     )
@@ -58,7 +58,7 @@ def fleet(stack):
 def submit(stack):
     """Starts a batch of prompts and waits until its first pictures are made."""
 
-    def start(count, made=8, flow="A_C", prompts=None, **params):
+    def start(count, made=8, flow="A", prompts=None, **params):
         stack.wait_healthy(120)
         lines = [{"custom_id": f"i{n}", "prompt": (prompts or {}).get(n, "a picture")} for n in range(count)]
         text = "\n".join(json.dumps(line) for line in lines)

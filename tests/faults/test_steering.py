@@ -22,7 +22,7 @@ def test_a_paused_batch_holds_no_slot_and_goes_on_where_it_was(submit, stack):
     assert 0 < before < ITEMS
     assert stack.darkroom("resume", run.batch_id).returncode == 0
     _, summary = complete(run, ITEMS)
-    assert summary.wasted["tries"] == 0
+    assert summary.wasted.tries == 0
 
 
 def test_a_cancelled_batch_ends_with_its_children_and_retry_does_the_rest(submit, stack):

@@ -91,8 +91,8 @@ def start_params() -> dict[str, Param]:
             minLength=1,
             maxLength=2048,
             examples=["examples/prompts.jsonl", "examples/prompts.csv", "examples/photos"],
-            description="A JSONL, CSV or Parquet file of prompts (flows A, A_C) or of pictures (flow B_C), also "
-            "compressed, a glob, in an object store; or a folder of pictures. Under an allowed root.",
+            description="A JSONL, CSV or Parquet file of prompts (flows A, A_C) or of pictures (flow B_C), "
+            "also compressed, a glob, in an object store; or a folder of pictures. Under an allowed root.",
         ),
         "batch_id": Param(
             None,

@@ -4,6 +4,8 @@ What somebody waits for (`interactive`) has queues and pools of its own, so that
 Found by Airflow through the entry point `airflow.policy`.
 """
 
+import sys
+from importlib import import_module
 from typing import Any
 
 from airflow import settings as airflow_settings
@@ -22,6 +24,9 @@ _DEFAULT_POOL = "default_pool"
 
 # Airflow 3.3.2 passes the hook by for tasks that are not mapped, unless it stands in airflow_local_settings.
 airflow_settings.task_instance_mutation_hook.is_noop = False
+
+if sys.argv[1:3] == ["celery", "worker"]:
+    import_module("darkroom.orchestration.preload")  # waits for Celery's signal; nothing heavy yet
 
 
 @hookimpl

@@ -54,7 +54,7 @@ class _Server(Server):  # type: ignore[misc]
         self.asked_to_stop |= not died
         super()._terminate(signum, framestack)
         front = self._rs_runtime_manager.process
-        if died and front is not None:
+        if died and not self.asked_to_stop and front is not None:
             # Nobody will answer what is in flight: its clients shall hear now, and not at their deadlines.
             front.kill()
 
