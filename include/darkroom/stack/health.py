@@ -75,7 +75,7 @@ class WorkerPing:
             return host in self._there
 
     def _ask(self) -> set[str]:
-        from celery import Celery  # type: ignore[import-untyped]  # noqa: PLC0415  (half a second)
+        from celery import Celery
 
         with Celery(broker=self._broker_url, set_as_current=False) as app:
             try:
