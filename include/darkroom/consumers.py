@@ -81,7 +81,7 @@ class Consumers:
 
     def _celery(self) -> Any:
         if self._app is None:
-            from celery import Celery
+            from celery import Celery  # noqa: PLC0415
 
             self._app = Celery(broker=self._url, set_as_current=False)
             self._app.conf.broker_transport_options = {"socket_timeout": 5, "socket_connect_timeout": 2}

@@ -75,7 +75,7 @@ class WorkerPing:
             return host in self._there
 
     def _ask(self) -> set[str]:
-        from celery import Celery
+        from celery import Celery  # noqa: PLC0415  (half a second)
 
         with Celery(broker=self._broker_url, set_as_current=False) as app:
             try:
