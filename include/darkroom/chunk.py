@@ -28,6 +28,8 @@ from darkroom.turns import Turn
 
 log = logging.getLogger(__name__)
 _TELL_EVERY_S = 1.0
+_MISHAPS = 4
+"""Items that fail in a row beside ones that did not: more speak against the host."""
 
 
 @dataclass(frozen=True)
@@ -222,13 +224,14 @@ class _ChunkRun:
             self.lane.rates.tell(self.stage.name, self.stage.model, self.lane.host, len(busy), sum(busy))
 
     def _doubt(self, results: Sequence[Result]) -> None:
-        """Rather doubt the host than every one of its items.
+        """Rather doubt the host than all of its latest items.
 
         Raises:
-            HostSuspect: the stage has failed on all of them.
+            HostSuspect: the stage has failed on as many in a row as no mishap explains, or on all so far.
         """
-        if results and all(row.error is not None and row.error.code == StageFailed.code for row in results):
-            raise HostSuspect(f"all {len(results)} items failed on {self.lane.host}: {results[0].error}")
+        latest = results[-max(self.stage.batch_size, _MISHAPS) :]
+        if latest and all(row.error is not None and row.error.code == StageFailed.code for row in latest):
+            raise HostSuspect(f"{len(latest)} items in a row failed on {self.lane.host}: {latest[-1].error}")
 
     def _run_item(self, item: PlannedItem, prior: Result | None, alone: bool = False) -> Result | None:
         """The item's outcome; None: its server died while neighbours were in flight too."""

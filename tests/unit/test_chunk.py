@@ -174,10 +174,17 @@ def test_an_item_is_tried_three_times_then_set_aside_and_its_neighbours_pass(tmp
 
 def test_a_host_on_which_every_item_fails_is_doubted_before_its_items_are(tmp_path, lane, server):
     batch = batch_of(tmp_path, {"a": "fail 3", "b": "fail 3"})
-    with pytest.raises(HostSuspect, match="all 2 items failed on here"):
+    with pytest.raises(HostSuspect, match="2 items in a row failed on here"):
         generate(batch, replace(lane, doubts=True))
     assert batch.part("generate", "00000") is None
     assert generate(batch, replace(lane, doubts=True)).completed == 2  # elsewhere, say
+
+
+def test_a_host_that_breaks_in_the_middle_of_a_chunk_is_doubted_too(tmp_path, lane):
+    good = {f"good{n}": "fine" for n in range(GENERATE.batch_size)}
+    batch = batch_of(tmp_path, good | {f"bad{n}": "fail always" for n in range(GENERATE.batch_size)})
+    with pytest.raises(HostSuspect, match=f"{GENERATE.batch_size} items in a row"):
+        generate(batch, replace(lane, doubts=True))
 
 
 def test_one_good_item_clears_the_host_and_the_bad_one_is_set_aside(tmp_path, lane):
