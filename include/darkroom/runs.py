@@ -40,11 +40,12 @@ def shards_left(batch: Batch, index: Index) -> dict[int, int]:
 
 
 def child_run_id(batch_id: str, run_id: str, what: str) -> str:
-    """The run id of a child, the same on every try: `b1__shard007`, `b1__round1`, `b1__retry1__round2`.
+    """The run id of a child, the same on every try: `b1__shard007`, `b1__round1__shard000`, `b1__round2`.
 
     All descendants of a batch's runs begin with `{batch_id}__`, which is how they are found.
     """
-    stem = re.sub(r"__round\d+$", "", run_id)  # rounds nest, their names need not
+    # Rounds are numbered by the batch: they nest, their names need not. Shards are numbered by their round.
+    stem = re.sub(r"__round\d+$", "", run_id) if what.startswith("round") else run_id
     if stem != batch_id and not stem.startswith(f"{batch_id}__"):
         stem = f"{batch_id}__{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
     return f"{stem}__{what}"

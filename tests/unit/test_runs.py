@@ -54,16 +54,18 @@ def test_the_few_that_are_left_of_many_need_no_shards(planned):
 
 
 @pytest.mark.parametrize(
-    ("run_id", "name"),
+    ("run_id", "what", "name"),
     [
-        ("b1", "b1__round1"),
-        ("b1__round1", "b1__round1"),
-        ("b1__retry1", "b1__retry1__round1"),
-        ("b1__retry1__round4", "b1__retry1__round1"),
+        ("b1", "round1", "b1__round1"),
+        ("b1__round1", "round2", "b1__round2"),
+        ("b1__retry1", "round1", "b1__retry1__round1"),
+        ("b1__retry1__round4", "round5", "b1__retry1__round5"),
+        ("b1", "shard000", "b1__shard000"),
+        ("b1__round1", "shard000", "b1__round1__shard000"),
     ],
 )
-def test_the_name_of_a_child_tells_whose_it_is(run_id, name):
-    assert child_run_id("b1", run_id, "round1") == name
+def test_the_name_of_a_child_tells_whose_it_is(run_id, what, name):
+    assert child_run_id("b1", run_id, what) == name
 
 
 @given(st.text(min_size=1, max_size=40))
