@@ -11,7 +11,7 @@ from darkroom.progress import Progress
 from darkroom.settings import REPOSITORY
 from darkroom.stack.home import Home
 from tests.stack.handle import StackUnderTest, new_folder, running
-from tests.stack.plant import source, started, until
+from tests.stack.plant import source, started, until, whole
 
 
 @dataclass
@@ -48,7 +48,7 @@ def stack():
 def fleet(stack):
     """The machines, whole again afterwards."""
     fleet = Fleet(stack.home.path.parent / "flags")
-    stack.wait_healthy(120)
+    whole()
     yield fleet
     for flag in fleet.flags.iterdir():
         flag.unlink()
@@ -59,7 +59,7 @@ def submit(stack):
     """Starts a batch of prompts and waits until its first pictures are made."""
 
     def start(count, made=8, flow="A", prompts=None, **params):
-        stack.wait_healthy(120)
+        whole()
         lines = [{"custom_id": f"i{n}", "prompt": (prompts or {}).get(n, "a picture")} for n in range(count)]
         text = "\n".join(json.dumps(line) for line in lines)
         run = started(flow, source("items.jsonl", text), respins=0, **params)

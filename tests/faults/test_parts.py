@@ -9,7 +9,7 @@ import redis
 
 from darkroom import stack as plant_of
 from tests.faults.outcome import chunks, complete, hashes, tries
-from tests.stack.plant import back, batch_of, kill_tree, pid_of, source, started, until
+from tests.stack.plant import back, batch_of, kill_tree, pid_of, source, started, until, whole
 
 ITEMS = 240
 
@@ -75,7 +75,7 @@ def test_a_worker_that_wakes_up_after_its_chunks_were_done_elsewhere_changes_not
         for process in frozen:
             process.send_signal(signal.SIGCONT)
     chunk_processes = [process for process in frozen if process.pid != frozen[0].pid]
-    stack.wait_healthy(120)
+    whole()
     until(lambda: not any(_works_on(process) for process in chunk_processes), "the zombies have ended")
     assert hashes(batch) == before
 
@@ -100,7 +100,7 @@ def test_a_host_that_drains_puts_its_chunks_back_and_spends_no_try(submit):
 
 
 def test_a_plan_killed_half_way_is_finished_the_same(stack):
-    stack.wait_healthy(120)
+    whole()
     count = 40_000
     lines = (json.dumps({"custom_id": f"i{n}", "prompt": "a picture"}) for n in range(count))
     run = started("A", source("large.jsonl", "\n".join(lines)))

@@ -59,8 +59,13 @@ def until(condition: Callable[[], Any], what: str, timeout_s: float = 90) -> Any
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.1)
+        time.sleep(0.3)  # looks cost the plant CPU, too
     return value
+
+
+def whole(timeout_s: float = 120) -> None:
+    """Wait until every part of the stack works."""
+    until(lambda: all(part.state == "healthy" for part in stack.status()), "the plant is whole", timeout_s)
 
 
 def pid_of(part: str) -> int:
