@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowRescheduleException
 
 from darkroom.flows import STAGES, Stage
+from darkroom.orchestration.policies import INTERACTIVE
 from darkroom.orchestration.triggers import Resumed
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from darkroom.errors import ChunkStopped
     from darkroom.orchestration.lane import Server
 
-STOPPED_RETRY_S = 15
-"""How soon a chunk that was asked to stop is offered again."""
+STOPPED_RETRY_S, NOW_RETRY_S = 15, 3
+"""How soon a chunk that was asked to stop is offered again; the second, when somebody waits for it."""
 STORE_RETRY_S = 30
 """How soon a chunk looks again whether the store takes its pictures."""
 DOUBTED_TRIES = 2
@@ -55,7 +56,10 @@ class RunStage(BaseOperator):
         except ChunkStopped as stopped:  # goes on from the images that exist
             if not stopped.retryable:
                 raise
-            raise AirflowRescheduleException(_in(STOPPED_RETRY_S)) from stopped
+            somebody_waits = context["params"]["priority"] == INTERACTIVE
+            raise AirflowRescheduleException(
+                _in(NOW_RETRY_S if somebody_waits else STOPPED_RETRY_S)
+            ) from stopped
         except StoreUnavailable as error:
             self.log.warning("paused, for the store refuses; looking again in %d s: %s", STORE_RETRY_S, error)
             raise AirflowRescheduleException(_in(STORE_RETRY_S)) from error
