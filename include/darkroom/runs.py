@@ -20,23 +20,21 @@ def unfinished(batch: Batch, index: Index) -> list[int]:
 
 
 def chunks_here(batch: Batch, index: Index, shard: int | None = None) -> list[str]:
-    """The unfinished chunks that a run takes itself: those of its shard; without one, all, if few enough."""
-    todo = unfinished(batch, index)
+    """The chunks that a run takes itself: those of its shard; without one, all, if there are few enough.
+
+    Finished ones, too, which return at once: a cleared run must have the same task instances again.
+    """
     most = batch.params().shard_chunks
     if shard is not None:
-        wanted = set(shards(len(index.chunk_ids), most)[shard])
-        return [index.chunk_ids[position] for position in todo if position in wanted]
-    return [index.chunk_ids[position] for position in todo] if len(todo) <= most else []
+        return [index.chunk_ids[position] for position in shards(len(index.chunk_ids), most)[shard]]
+    return index.chunk_ids if len(index.chunk_ids) <= most else []
 
 
 def shards_left(batch: Batch, index: Index) -> dict[int, int]:
-    """The shards that have unfinished chunks, and how many."""
+    """The shards that have unfinished chunks, and how many chunks they have."""
     todo = set(unfinished(batch, index))
-    left = {
-        number: len(todo.intersection(run))
-        for number, run in enumerate(shards(len(index.chunk_ids), batch.params().shard_chunks))
-    }
-    return {number: count for number, count in left.items() if count}
+    runs = enumerate(shards(len(index.chunk_ids), batch.params().shard_chunks))
+    return {number: len(run) for number, run in runs if todo.intersection(run)}
 
 
 def child_run_id(batch_id: str, run_id: str, what: str) -> str:

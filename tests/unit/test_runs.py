@@ -40,17 +40,17 @@ def test_many_chunks_are_taken_by_shards_each_chunk_by_one(planned):
     assert taken == index.chunk_ids
 
 
-def test_what_is_finished_nobody_takes_again(planned):
+def test_a_shard_that_is_finished_is_not_run_again(planned):
     batch, index = planned(10, finished=[0, 1, 3, 9])
     assert unfinished(batch, index) == [2, 4, 5, 6, 7, 8]
-    assert shards_left(batch, index) == {1: 3, 2: 3}
-    assert chunks_here(batch, index, 0) == []
-    assert chunks_here(batch, index, 2) == ["00006", "00007", "00008"]
+    assert shards_left(batch, index) == {1: 4, 2: 4}
 
 
-def test_the_few_that_are_left_of_many_need_no_shards(planned):
-    batch, index = planned(10, finished=[0, 1, 2, 3, 5, 6, 7, 8])
-    assert chunks_here(batch, index) == ["00004", "00009"]
+def test_a_cleared_run_has_the_same_chunks_again(planned):
+    batch, index = planned(10, finished=[6, 7])
+    assert chunks_here(batch, index, 2) == ["00006", "00007", "00008", "00009"]
+    few, all_of_them = planned(3, finished=[0, 1, 2])
+    assert chunks_here(few, all_of_them) == all_of_them.chunk_ids
 
 
 @pytest.mark.parametrize(
