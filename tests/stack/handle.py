@@ -126,7 +126,7 @@ def running(started: StackUnderTest) -> Iterator[StackUnderTest]:
             patch.setenv(name, value)
         settings.cache_clear()
         try:
-            up = started.darkroom("up", timeout_s=400)
+            up = started.darkroom("up", timeout_s=600)
             assert up.returncode == 0, up.stderr
             yield started
         finally:

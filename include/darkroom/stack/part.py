@@ -19,7 +19,7 @@ class Part:
     uses: tuple[str, ...] = ()
     """Works only with these, but may start beside them; stopped before them."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    deadline_s: float = 120
+    deadline_s: float = 300
     """From its start until it works."""
     stop_signal: str = "TERM"
     stop_wait_s: int = 10
