@@ -1,0 +1,38 @@
+"""Who waits for his picture does not wait for bulk."""
+
+import json
+
+from darkroom.commands.batches import api
+from darkroom.commands.watching import DAG_ID
+from tests.faults.outcome import chunks
+from tests.stack.plant import finished, source, started, until
+
+LANES = 4
+
+
+def states(run):
+    """The states of a batch's chunks."""
+    return [instance["state"] for instance in chunks(run)]
+
+
+def test_an_interactive_item_is_done_while_bulk_fills_every_lane_and_waits(submit, stack):
+    bulk = submit(1500, priority="bulk")
+    until(
+        lambda: states(bulk).count("running") == LANES and "scheduled" in states(bulk),
+        "bulk has every lane, and chunks that wait for one",
+    )
+    item = json.dumps({"custom_id": "now", "prompt": "a picture"})
+    now = started("A_C", source("now.jsonl", item), respins=0, priority="interactive")
+    finished(now)
+    assert "scheduled" in states(bulk), "bulk was done before"
+    instances = api().task_instances(DAG_ID, now.run_id)
+    light = {ti["task_id"]: ti["pool"] for ti in instances}
+    assert (light["plan"], light["collect"], light["deliver"]) == ("default_pool",) * 3
+    lanes = {ti["task_id"]: (ti["queue"], ti["pool"]) for ti in instances if ti["map_index"] >= 0}
+    assert lanes == {
+        "a_c.generate": ("gpu.generate.now", "gpu_generate_now"),
+        "a_c.inspect": ("gpu.inspect.now", "gpu_inspect_now"),
+    }
+    pools = {(instance["queue"], instance["pool"]) for instance in chunks(bulk)}
+    assert pools == {("gpu.generate", "gpu_generate")}
+    assert stack.darkroom("cancel", bulk.batch_id).returncode == 0
