@@ -68,7 +68,7 @@ class StackUnderTest:
         return Stack.load(self.home)
 
     def darkroom(
-        self, *arguments: str, timeout_s: float = 180, **variables: str
+        self, *arguments: str, timeout_s: float = 300, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run the command, with further environment variables."""
         return subprocess.run(

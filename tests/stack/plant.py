@@ -38,7 +38,7 @@ def batch_of(run: Watched) -> Batch:
     return Batch(open_store(settings().store_url), run.batch_id)
 
 
-def finished(run: Watched, state: str = "success", timeout_s: float = 180) -> tuple[Batch, Summary]:
+def finished(run: Watched, state: str = "success", timeout_s: float = 400) -> tuple[Batch, Summary]:
     """The batch when its run has ended in `state`: verified, every planned item with exactly one row."""
     ended = api().wait(DAG_ID, run.run_id, timeout_s)
     assert ended == state, {ti["task_id"]: ti["state"] for ti in api().task_instances(DAG_ID, run.run_id)}
@@ -50,7 +50,7 @@ def finished(run: Watched, state: str = "success", timeout_s: float = 180) -> tu
     return batch, summary
 
 
-def until(condition: Callable[[], Any], what: str, timeout_s: float = 90) -> Any:
+def until(condition: Callable[[], Any], what: str, timeout_s: float = 180) -> Any:
     """The first true value of `condition`.
 
     Raises:

@@ -80,7 +80,7 @@ def test_a_row_says_which_model_made_the_picture_and_where(old_prints):
 
 
 def test_it_has_a_server_and_a_worker_of_its_own_below_its_memory_limit(stack):
-    stack.wait_healthy(60)
+    stack.wait_healthy(180)
     parts = stack.status()
     assert {"server-sepia-1", "worker-sepia-1"} <= set(parts)
 

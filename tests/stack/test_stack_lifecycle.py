@@ -14,7 +14,7 @@ from tests.stack.plant import until
 
 
 def test_every_part_works(stack):
-    stack.wait_healthy(60)  # from whatever the tests before did to it
+    stack.wait_healthy(180)  # from whatever the tests before did to it
 
 
 def test_status_tells_pid_and_memory_of_each_part(stack):
@@ -64,7 +64,7 @@ def test_up_on_a_running_stack_changes_nothing(stack):
 @pytest.mark.parametrize("part", ["server-generate-1", "worker-default", "valkey"])
 def test_a_part_that_is_killed_comes_back(stack, part):
     pid = stack.kill(part)
-    stack.wait_healthy(60)
+    stack.wait_healthy(180)
     assert stack.status()[part]["pid"] != pid
 
 
@@ -76,7 +76,7 @@ def test_all_comes_back_after_postgresql_was_killed(stack):
         lambda: all(health.airflow_beats(stack.addresses, part, killed + 1) for part in parts),
         "the hearts beat again",
     )
-    stack.wait_healthy(60)
+    stack.wait_healthy(180)
     assert stack.status()["postgres"]["pid"] != pid
 
 

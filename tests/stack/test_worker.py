@@ -26,7 +26,7 @@ def way(stack, tmp_path):
 @pytest.fixture
 def machine(stack, way, tmp_path):
     """Another machine, with a state folder of its own: two stages on one device, drained at the end."""
-    stack.wait_healthy(90)
+    stack.wait_healthy(180)
     command = [*COMMAND, "worker", "--plant", str(way), "--stage", "generate,inspect", "--gpu", "0"]
     env = stack.env | {"DARKROOM_HOME": str(tmp_path / "home")}
     home = Home(tmp_path / "home" / "workers" / "generate+inspect-cpu0")
@@ -94,7 +94,7 @@ def test_stages_that_do_not_fit_on_a_device_are_refused(stack):
 
 
 def test_a_model_that_hangs_in_a_batch_is_replaced_and_costs_no_item(stack):
-    stack.wait_healthy(90)
+    stack.wait_healthy(180)
     starts = told(stack.home, "generate-1").starts
     run = batch_of_prompts(80)
     until(lambda: any(ti["state"] == "running" for ti in chunks(run)), "a chunk runs")
