@@ -1,0 +1,19 @@
+"""What Darkroom adds to Airflow's api-server: registrations only."""
+
+from functools import cached_property
+from typing import Any
+
+from airflow.sdk.plugins_manager import AirflowPlugin
+
+
+class DarkroomPlugin(AirflowPlugin):
+    """Every process of Airflow's loads this, tasks too: what is heavy waits until the api-server asks."""
+
+    name = "darkroom"
+
+    @cached_property
+    def fastapi_apps(self) -> list[dict[str, Any]]:
+        """The pages and the API at `/darkroom`."""
+        from darkroom.monitor.app import create_app  # noqa: PLC0415
+
+        return [{"name": "darkroom", "app": create_app(), "url_prefix": "/darkroom"}]
