@@ -1,21 +1,22 @@
 """A look at a batch: a page with thumbnails, and the same as one picture.
 
 Both lie beside the manifest and need nothing else: pictures are inlined, texts are escaped, and the page
-loads nothing. Large batches are sampled evenly.
+loads nothing. The plant serves the same page with the pictures themselves. Large batches are sampled evenly.
 """
 
 import base64
 import html
 import io
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from PIL import Image, ImageOps
 
 from darkroom.batches import Batch
 from darkroom.generations import rows_at
 from darkroom.records import Result, Status
-from darkroom.sheet_page import PAGE
+from darkroom.sheet_page import PAGE, policy
 from darkroom.sheet_picture import THUMBNAIL_PX, Tile, draw
 from darkroom.summary import Summary
 
@@ -28,9 +29,9 @@ def render(batch: Batch, summary: Summary) -> dict[str, str]:
     Raises:
         StoreUnavailable: the store does not answer.
     """
-    tiles = list(_tiles(batch, summary))
+    tiles = [replace(tile, thumbnail=_thumbnail(batch, row)) for tile, row in _tiles(batch, summary)]
     files = {
-        "contact_sheet.html": page(summary, tiles).encode(),
+        "contact_sheet.html": page(summary, tiles, policy("data:")).encode(),
         "contact_sheet.png": draw(summary, tiles),
     }
     uris = {}
@@ -48,8 +49,23 @@ def sample(n_rows: int, n_tiles: int = MAX_TILES) -> list[int]:
     return [position * (n_rows - 1) // (n_tiles - 1) for position in range(n_tiles)]
 
 
-def page(summary: Summary, tiles: Sequence[Tile]) -> str:
-    """The page, as self-contained HTML."""
+def served_page(batch: Batch, summary: Summary, url_of: Callable[[str], str | None], links: str) -> str:
+    """The page as the plant serves it.
+
+    Args:
+        batch: of which it is.
+        summary: of the generation to show.
+        url_of: where the picture with this URI is served; None: nowhere.
+        links: HTML over the pictures.
+    """
+    tiles = [
+        replace(tile, url=row.image_uri and url_of(row.image_uri)) for tile, row in _tiles(batch, summary)
+    ]
+    return page(summary, tiles, policy("'self'"), links)
+
+
+def page(summary: Summary, tiles: Sequence[Tile], policy: str, links: str = "") -> str:
+    """The page, as HTML."""
     shown = "" if len(tiles) == summary.items else f"{len(tiles)} of them, evenly spread, are shown."
     counts = {status: getattr(summary, status.value) for status in _FINAL}
     buttons = "".join(
@@ -58,10 +74,12 @@ def page(summary: Summary, tiles: Sequence[Tile]) -> str:
         if count
     )
     return PAGE.substitute(
+        policy=html.escape(policy),
         title=html.escape(f"{summary.batch_id} · contact sheet"),
         batch_id=html.escape(summary.batch_id),
         about=html.escape(f"Flow {summary.flow}, manifest {summary.generation}: {summary}. {shown}".strip()),
         items=summary.items,
+        links=links,
         buttons=buttons,
         tiles="\n".join(_figure(tile) for tile in tiles),
     )
@@ -77,10 +95,13 @@ def _label(status: Status) -> str:
 def _figure(tile: Tile) -> str:
     name = html.escape(tile.custom_id)
     caption, note = html.escape(tile.caption), html.escape(tile.note)
-    if tile.thumbnail is None:
-        picture = f'<div class="none">{note or "no picture"}</div>'
-    else:
+    if tile.url:
+        url = html.escape(tile.url)
+        picture = f'<a href="{url}"><img alt="{caption or name}" loading="lazy" src="{url}"></a>'
+    elif tile.thumbnail:
         picture = f'<img alt="{caption or name}" src="{_data_uri(tile.thumbnail)}">'
+    else:
+        picture = f'<div class="none">{note or "no picture"}</div>'
     return (
         f'<figure class="{tile.status}" data-status="{tile.status}">{picture}<figcaption>'
         f'<strong title="{name}">{name}</strong><span class="badge">{_label(tile.status)}</span>'
@@ -94,11 +115,12 @@ def _data_uri(thumbnail: Image.Image) -> str:
     return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
-def _tiles(batch: Batch, summary: Summary) -> Iterator[Tile]:
+def _tiles(batch: Batch, summary: Summary) -> Iterator[tuple[Tile, Result]]:
+    """The tiles, still without pictures, and what they are made from."""
     positions = sample(summary.items)
     prompts = _prompts(batch, positions)
     for position, row in rows_at(batch, summary, positions).items():
-        yield Tile(row.custom_id, row.status, prompts.get(position, ""), note_of(row), _thumbnail(batch, row))
+        yield Tile(row.custom_id, row.status, prompts.get(position, ""), note_of(row)), row
 
 
 def note_of(row: Result) -> str:

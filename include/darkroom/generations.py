@@ -23,10 +23,18 @@ from darkroom.tables import open_table
 
 def current(batch: Batch) -> Summary | None:
     """The summary of the highest committed generation; None before the first."""
-    committed = [number for number, names in _generations(batch).items() if "summary.json" in names]
-    if not committed:
-        return None
-    return Summary.model_validate_json(batch.store.read(batch.manifest_path(max(committed), "summary.json")))
+    numbers = committed(batch)
+    return summary_of(batch, numbers[-1]) if numbers else None
+
+
+def committed(batch: Batch) -> list[int]:
+    """The numbers of all committed generations, the current one last."""
+    return sorted(number for number, names in _generations(batch).items() if "summary.json" in names)
+
+
+def summary_of(batch: Batch, generation: int) -> Summary:
+    """The summary of a committed generation."""
+    return Summary.model_validate_json(batch.store.read(batch.manifest_path(generation, "summary.json")))
 
 
 def rows(batch: Batch, summary: Summary) -> Iterator[Result]:

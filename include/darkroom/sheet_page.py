@@ -1,16 +1,10 @@
-"""The HTML of a contact sheet."""
+"""The HTML of a contact sheet: as a file that stands alone, and as a page of the plant."""
 
+import base64
+import hashlib
 from string import Template
 
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>$title</title>
-<style>
+STYLE = """
 :root { color-scheme: light dark; --back: #f4f4f2; --card: #fff; --text: #1c1d1f; --soft: #666a70;
   --line: #dcdcd8; --completed: #1f8a4c; --rejected: #b26a00; --failed: #c62f2f; --timed_out: #7b4bc4; }
 @media (prefers-color-scheme: dark) { :root { --back: #131416; --card: #1d1f22; --text: #ececea;
@@ -22,6 +16,7 @@ body { margin: 0; padding: 2rem clamp(1rem, 4vw, 3rem); background: var(--back);
 header { margin-bottom: 1.5rem; }
 h1 { margin: 0 0 .25rem; font-size: 1.6rem; letter-spacing: -.01em; overflow-wrap: anywhere; }
 header p { margin: 0 0 1rem; color: var(--soft); max-width: 70ch; }
+header a { color: inherit; margin-right: .8rem; }
 button { --colour: var(--text); font: inherit; padding: .3rem .8rem; margin: 0 .4rem .4rem 0;
   border: 1px solid var(--line); border-radius: 99px; background: var(--card); color: var(--colour);
   cursor: pointer; }
@@ -43,27 +38,68 @@ figcaption em { font-style: normal; color: var(--colour); overflow-wrap: anywher
 figcaption em:not(:empty)::before { content: " · "; }
 figcaption p { margin: .3rem 0 0; color: var(--soft); overflow-wrap: anywhere; display: -webkit-box;
   -webkit-box-orient: vertical; -webkit-line-clamp: 4; overflow: hidden; }
-</style>
-</head>
-<body>
-<header>
-<h1>$batch_id</h1>
-<p>$about</p>
-<nav aria-label="Filter by status">
-<button data-show="" aria-pressed="true">all <b>$items</b></button>$buttons
-</nav>
-</header>
-<main>
-$tiles
-</main>
-<script>
+"""
+
+SCRIPT = """
 const buttons = document.querySelectorAll("button");
 for (const button of buttons) button.addEventListener("click", () => {
   for (const other of buttons) other.setAttribute("aria-pressed", other === button);
   for (const figure of document.querySelectorAll("figure"))
     figure.hidden = button.dataset.show !== "" && figure.dataset.status !== button.dataset.show;
 });
-</script>
+"""
+
+
+def policy(pictures: str) -> str:
+    """A Content-Security-Policy: pictures from there, this style and this script, and nothing else.
+
+    Args:
+        pictures: `data:` on a page that stands alone, `'self'` on one of the plant.
+    """
+    return (
+        f"default-src 'none'; img-src {pictures}; style-src {_hash(STYLE)}; script-src {_hash(SCRIPT)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+_HEAD = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="$policy">
+<title>$title</title>
+<style>{STYLE}</style>
+"""
+
+PAGE = Template(f"""{_HEAD}</head>
+<body>
+<header>
+<h1>$batch_id</h1>
+<p>$about</p>
+$links<nav aria-label="Filter by status">
+<button data-show="" aria-pressed="true">all <b>$items</b></button>$buttons
+</nav>
+</header>
+<main>
+$tiles
+</main>
+<script>{SCRIPT}</script>
 </body>
 </html>
 """)
+
+NOTE = Template(f"""{_HEAD}$refresh</head>
+<body>
+<header>
+<h1>$title</h1>
+<p>$about</p>
+</header>
+</body>
+</html>
+""")
+"""A page that only says something."""

@@ -33,8 +33,10 @@ class Tile:
     """Its prompt; empty for an uploaded picture."""
     note: str
     """Why it was not accepted, or that it looks like another."""
-    thumbnail: Image.Image | None
+    thumbnail: Image.Image | None = None
     """RGB, `THUMBNAIL_PX` wide or high, and no more; None: there is no picture, or none that can be read."""
+    url: str | None = None
+    """Where its picture is served; None on a sheet that stands alone."""
 
 
 def draw(summary: Summary, tiles: Sequence[Tile]) -> bytes:

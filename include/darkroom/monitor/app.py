@@ -1,7 +1,13 @@
 """The app at `/darkroom` of Airflow's api-server."""
 
-from fastapi import FastAPI
+from urllib.parse import quote
 
+from fastapi import FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from darkroom.errors import StoreUnavailable
 from darkroom.monitor import batches_api, pages
 from darkroom.monitor.access import LOGGED_IN
 
@@ -10,6 +16,25 @@ def create_app() -> FastAPI:
     """All our routes; none of them answers somebody who is not logged in."""
     # The generated pages of the API would be routes that nothing guards.
     app = FastAPI(title="Darkroom", dependencies=[LOGGED_IN], docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(HTTPException, _refusal)
+    app.add_exception_handler(StoreUnavailable, _no_store)
     app.include_router(pages.router)
     app.include_router(batches_api.router)
     return app
+
+
+async def _refusal(request: Request, error: Exception) -> Response:
+    """To a person a page, and first of all the way to the login; to a program JSON."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - that is what it is registered for
+    if "text/html" not in request.headers.get("accept", ""):
+        return await http_exception_handler(request, error)
+    if error.status_code == 401:  # noqa: PLR2004
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(
+            f"{request.base_url.path}api/v2/auth/login?next={quote(here, safe='')}", status_code=303
+        )
+    return pages.note("Darkroom", str(error.detail), status=error.status_code)
+
+
+async def _no_store(_request: Request, _error: Exception) -> Response:
+    return JSONResponse({"detail": "the store does not answer; try again later"}, 503)
