@@ -9,6 +9,7 @@ from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
 
 from darkroom.flows import FLOWS, STAGES
+from darkroom.orchestration.links import with_links
 from darkroom.records import batch_id_for
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ def _child(run_id: str, **conf: Any) -> dict[str, Any]:
     return {"trigger_run_id": run_id, "conf": conf}
 
 
+@with_links
 @task(trigger_rule="none_failed_min_one_success")
 def deliver() -> list[str]:
     """Draw the contact sheet of the manifest and say where everything is."""
@@ -190,6 +192,7 @@ def deliver() -> list[str]:
     return summary.places()
 
 
+@with_links
 @task
 def verdict() -> str:
     """Fail the run when too many items failed; everything is written and delivered by now."""
