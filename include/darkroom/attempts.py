@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from darkroom.errors import ItemError, ServerAway, ServerBusy, ServerGone, ServerTimeout
@@ -26,6 +27,22 @@ class KilledItsServer(ItemError):
     code = "killed_its_server"
 
 
+class Expired(ItemError):
+    """Its `expires_at` has passed: nobody waits for it any more."""
+
+    code = "expired"
+
+
+def refuse_expired(expires_at: datetime | None) -> None:
+    """Looked at before each request, for an item may wait long for its server.
+
+    Raises:
+        Expired: the time has passed.
+    """
+    if expires_at is not None and expires_at <= datetime.now(UTC):
+        raise Expired(f"expires_at {expires_at.isoformat()} has passed")
+
+
 class Attempts:
     """The tries of a lane's items against the lane's server."""
 
@@ -34,7 +51,9 @@ class Attempts:
         self._grace_s = grace_s
         self._alone_lock = alone_lock
 
-    def run(self, request: Request, alone: bool) -> tuple[int, Output] | None:
+    def run(
+        self, request: Request, alone: bool, expires_at: datetime | None = None
+    ) -> tuple[int, Output] | None:
         """Tries spent and the output; None when the server died and `alone` is false.
 
         Raises:
@@ -42,15 +61,17 @@ class Attempts:
             ServerGone, ServerTimeout: the server did not come back within its grace.
         """
         if not alone:
-            return self._run(request, alone)
+            return self._run(request, alone, expires_at)
         with self._alone_on_the_server():
-            return self._run(request, alone)
+            return self._run(request, alone, expires_at)
 
-    def _run(self, request: Request, alone: bool) -> tuple[int, Output] | None:
+    def _run(self, request: Request, alone: bool, expires_at: datetime | None) -> tuple[int, Output] | None:
         tries = 1 if alone else 0  # who is tried alone was in a batch when the server died
         while True:
             try:
-                return tries + 1, self._patiently(request)
+                return tries + 1, self._patiently(request, expires_at)
+            except Expired as error:
+                raise _spent(error, tries) from error
             except ItemError as error:
                 tries += 1
                 if not error.retryable or tries >= MAX_TRIES:
@@ -83,7 +104,7 @@ class Attempts:
         except ItemError as error:  # on its own sample: that is no item's fault
             raise ServerGone(f"the server fails its canary: {error}") from error
 
-    def _patiently(self, request: Request) -> Output:
+    def _patiently(self, request: Request, expires_at: datetime | None) -> Output:
         """One answer; a full queue, and a server that is away, are waited out within the grace.
 
         Neither costs a try: the server never saw the item.
@@ -91,6 +112,7 @@ class Attempts:
         until = time.monotonic() + self._grace_s
         waits = 0
         while True:
+            refuse_expired(expires_at)
             try:
                 return self._client.run(request)
             except ServerBusy:

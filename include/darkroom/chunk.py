@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from darkroom.artifacts import Artifact, ArtifactKey
-from darkroom.attempts import Attempts
+from darkroom.attempts import Attempts, Expired, refuse_expired
 from darkroom.batches import Batch
 from darkroom.errors import ChunkStopped, HostSuspect, ItemError, NotPlanned, StageFailed
 from darkroom.flows import FLOWS, Stage
@@ -239,17 +238,15 @@ class _ChunkRun:
             custom_id=item.custom_id, status=Status.RUNNING, flow=self.request.flow,
             seed=item.seed, metadata=item.metadata,
         )  # fmt: skip
-        if item.expires_at and item.expires_at < datetime.now(item.expires_at.tzinfo or UTC):
-            error = ErrorInfo(code="expired", message=f"expires_at {item.expires_at.isoformat()} has passed")
-            return row.model_copy(update={"status": Status.TIMED_OUT, "error": error})
         tries, busy_s = 0, 0.0
         begun = time.monotonic()
         try:
+            refuse_expired(item.expires_at)
             request = self._request(item, prior)
             key = ArtifactKey.of(self.stage, request)
             artifact = Artifact.find(self.batch.store, key)
             if artifact is None:
-                outcome = self.attempts.run(request, alone=alone)
+                outcome = self.attempts.run(request, alone, item.expires_at)
                 if outcome is None:
                     return None
                 tries, output = outcome
@@ -258,7 +255,10 @@ class _ChunkRun:
         except ItemError as error:
             tries = getattr(error, "tries", tries)
             info = ErrorInfo(code=error.code, message=str(error))
-            return self._told(row, tries, begun, {"status": Status.FAILED, "error": info})
+            if not isinstance(error, Expired):
+                return self._told(row, tries, begun, {"status": Status.FAILED, "error": info})
+            expired: dict[str, object] = {"status": Status.TIMED_OUT, "error": info}
+            return self._told(row, tries, begun, expired) if tries else row.model_copy(update=expired)
         return self._told(row, tries, begun, artifact.fields(), busy_s)
 
     def _told(

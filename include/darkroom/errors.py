@@ -27,10 +27,56 @@ class BadRequest(DarkroomError):
     fault = "user"
 
 
+class NoSuchBatch(BadRequest):
+    """Nobody has asked for a batch of that name."""
+
+    code = "no_such_batch"
+
+
+class NotAllowed(BadRequest):
+    """The plant refuses who asks: a wrong password, a token that has run out, or too few rights."""
+
+    code = "not_allowed"
+
+
 class SourceNotAllowed(BadRequest):
     """The source lies outside every allowed root."""
 
     code = "source_not_allowed"
+
+
+class HostNotAllowed(BadRequest):
+    """The plant may not speak to that host; the message says why."""
+
+    code = "host_not_allowed"
+
+
+class HostUnknown(DarkroomError):
+    """DNS has no address for a host, or does not answer."""
+
+    code = "host_unknown"
+    retryable = True
+
+
+class NotDelivered(DarkroomError):
+    """The receiver of a callback did not take it; the same is sent again later."""
+
+    code = "not_delivered"
+    fault = "user"
+    retryable = True
+
+
+class CallbackGone(DarkroomError):
+    """The receiver of a callback wants no more."""
+
+    code = "callback_gone"
+    fault = "user"
+
+
+class SourceMissing(BadRequest):
+    """There is nothing at the place that the source names."""
+
+    code = "source_missing"
 
 
 class SourceChanged(BadRequest):
@@ -43,6 +89,13 @@ class PlantFull(BadRequest):
     """More work waits than the plant may take on; come back later, or insist."""
 
     code = "plant_full"
+
+
+class PlantAway(DarkroomError):
+    """The plant does not answer, or not as it should; the same may work later."""
+
+    code = "plant_away"
+    retryable = True
 
 
 class NewerSchema(DarkroomError):

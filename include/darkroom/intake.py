@@ -20,7 +20,7 @@ from darkroom.flows import FLOWS
 from darkroom.plan_table import read_plan, table_bytes
 from darkroom.planning import Params, chunk_sizes, decide_params, shards
 from darkroom.progress import PlanNow, Progress
-from darkroom.records import BatchRequest, Item
+from darkroom.records import BatchRequest, Item, RunTerms
 from darkroom.settings import Settings
 from darkroom.sources import OnProgress, Reading, open_source, read
 from darkroom.sources.lines import doubled
@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 _LOG_EVERY_S = 15.0
 _IN_ONE_PIECE_BYTES = 64 << 20
 """More rejects than this go to the store as a stream."""
-OF_THE_RUN = ("retry", "force")
-"""Params of a run that are not kept with the batch."""
 Cut = Callable[[list[int]], Iterator[bytes]]
 """Makes the files of chunks of these sizes, in their order."""
 
@@ -64,7 +62,7 @@ def plan_batch(
             began to plan another state of it.
     """
     request = _request(batch, params)
-    if not batch.save_request(request) and batch.request() != request:
+    if not batch.save_request(request) and not _same(batch.request(), request):
         raise BadRequest(f"batch_id {batch.batch_id!r} is taken by a different request; choose another")
     index = batch.index()
     if index is None:  # else the source may be gone by now, and nothing needs it
@@ -89,15 +87,31 @@ def plan_batch(
     return index
 
 
+def run_terms(params: Mapping[str, Any]) -> RunTerms:
+    """How and when a run goes about its batch.
+
+    Raises:
+        BadRequest: a param of these is wrong.
+    """
+    try:
+        return RunTerms(**{name: params[name] for name in RunTerms.model_fields if name in params})
+    except ValidationError as error:
+        raise _bad_param(error) from error
+
+
+def _bad_param(error: ValidationError) -> BadRequest:
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    return BadRequest(f"param {field}: {first['msg']}" if field else f"params: {first['msg']}")
+
+
 def _request(batch: Batch, params: dict[str, Any]) -> BatchRequest:
     """The params of a run as a record; everything a later chunk would stumble over is refused here."""
     try:
-        # How a run goes about it is no part of what is asked for.
-        asked = {name: value for name, value in params.items() if name not in OF_THE_RUN}
+        asked = {name: value for name, value in params.items() if name not in RunTerms.model_fields}
         request = BatchRequest(**{**asked, "batch_id": batch.batch_id})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadRequest(f"param {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise _bad_param(error) from error
     for stage, options in request.options.items():
         if stage not in FLOWS[request.flow].stages:
             raise BadRequest(f"options.{stage}: flow {request.flow} has no stage {stage!r}")
@@ -106,6 +120,11 @@ def _request(batch: Batch, params: dict[str, Any]) -> BatchRequest:
         except InvalidItem as error:
             raise BadRequest(f"options.{stage}: {error}") from error
     return request
+
+
+def _same(known: BatchRequest, asked: BatchRequest) -> bool:
+    """Whether both ask for the same, however urgently: a day of the schedule may be backfilled later."""
+    return known.model_copy(update={"priority": asked.priority}) == asked
 
 
 def _plan(batch: Batch, reading: Reading, decide: Callable[[str], Params]) -> Index:

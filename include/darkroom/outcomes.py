@@ -140,8 +140,8 @@ def iter_leftovers(batch: Batch, *, undone: bool = True, failed: bool = False) -
             best, place = chunk.best(position)
             last, last_place = chunk.tries(position)[-1]
             final = best.statuses[place]
-            if final == Status.COMPLETED:
-                continue
+            if final == Status.COMPLETED or last.statuses[last_place] == Status.TIMED_OUT:
+                continue  # what has expired stays so
             if last_place in last.undone:
                 if undone:
                     yield last.item(last_place)

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from darkroom.errors import NewerSchema
 from darkroom.flows import FLOWS
@@ -150,5 +150,27 @@ class BatchRequest(Record):
     """Per stage: `{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}`."""
     max_failed_ratio: Annotated[float, Field(ge=0, le=1)] = 0.05
     respins: Annotated[int, Field(ge=0, le=5)] = 1
-    priority: Literal["bulk", "normal", "interactive"] = "normal"
+    priority: Literal["backfill", "bulk", "normal", "interactive"] = "normal"
     schema_version: int = SCHEMA_VERSION
+
+
+class RunTerms(Record):
+    """How and when one run goes about a batch: those of its params that are not kept with the batch.
+
+    So a batch that is started again, later and under other terms, is still the same batch.
+    """
+
+    retry: bool = False
+    force: bool = False
+    not_before: AwareDatetime | None = None
+    deadline: AwareDatetime | None = None
+    cancel_at_deadline: bool = False
+    callback_url: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.deadline and self.not_before and self.deadline <= self.not_before:
+            raise ValueError("deadline is not after not_before")
+        if self.cancel_at_deadline and not self.deadline:
+            raise ValueError("cancel_at_deadline without a deadline")
+        return self

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -280,8 +280,32 @@ def test_past_its_budget_it_lists_what_is_done_and_leaves_the_rest_over(tmp_path
 def test_an_expired_item_is_timed_out_without_being_computed(tmp_path, lane, server):
     batch = batch_of(tmp_path, {"late": "fine"}, expires_at=datetime(2020, 1, 1, tzinfo=UTC))
     generate(batch, lane)
-    assert outcomes(batch)["late"].status is Status.TIMED_OUT
+    late = outcomes(batch)["late"]
+    assert (late.status, late.error.code, late.attempts) == (Status.TIMED_OUT, "expired", 0)
     assert not server.asked
+
+
+@pytest.mark.parametrize("answer", ["busy 1000000", "drains 1000000"])
+def test_an_item_that_expires_while_it_waits_for_its_server_is_not_sent_again(tmp_path, lane, server, answer):
+    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    batch = batch_of(tmp_path, {"late": answer}, expires_at=soon)
+    generate(batch, replace(lane, grace_s=60))  # by its grace it would go on for a minute
+    assert outcomes(batch)["late"].error.code == "expired"
+    assert outcomes(batch)["late"].status is Status.TIMED_OUT
+    assert server.asked["late"] > 0
+
+
+def test_an_item_that_expires_between_two_stages_keeps_its_picture_and_is_timed_out(tmp_path, lane, server):
+    batch = batch_of(tmp_path, {"late": "fine"}, expires_at=datetime.now(UTC) + timedelta(seconds=5))
+    generate(batch, lane)
+    made = outcomes(batch)["late"]
+    assert made.status is Status.COMPLETED
+    while datetime.now(UTC) <= batch.plan_chunk("00000")[0].expires_at:
+        time.sleep(0.05)
+    run_chunk(batch, INSPECT, "00000", lane, in_time)
+    late = outcomes(batch, INSPECT)["late"]
+    assert (late.status, late.image_uri) == (Status.TIMED_OUT, made.image_uri)
+    assert server.asked == {"late": 1}
 
 
 def test_inspect_takes_what_generate_made_and_carries_its_failures_through(tmp_path, lane, server):

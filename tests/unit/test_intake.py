@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from darkroom.batches import Batch
 from darkroom.errors import BadRequest, SourceChanged
-from darkroom.intake import plan_batch
+from darkroom.intake import plan_batch, run_terms
 from darkroom.manifest import collect, leftovers
 from darkroom.planning import seed_for
 from darkroom.records import Item, PlannedItem, Result, Status, batch_id_for
@@ -245,3 +245,24 @@ def test_rejects_that_are_too_many_for_one_piece_are_the_same(plan, batch, monke
     index = plan(["{", *lines_of(2), "["])
     assert index.rejects == 2
     assert [reject.line for reject in batch.rejects()] == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"not_before": "2030-01-01T00:00:00"}, "not_before: .*timezone"),
+        ({"deadline": "soon"}, "deadline: "),
+        ({"not_before": "2030-01-02T00:00Z", "deadline": "2030-01-01T00:00Z"}, "deadline is not after"),
+        ({"cancel_at_deadline": True}, "without a deadline"),
+        ({"callback_url": ""}, "callback_url: "),
+    ],
+)
+def test_terms_of_a_run_that_make_no_sense_are_refused_by_name(params, told):
+    with pytest.raises(BadRequest, match=told):
+        run_terms(params)
+
+
+def test_a_batch_started_again_on_other_terms_is_the_same_batch(plan):
+    index = plan(lines_of(3))
+    later = {"deadline": "2030-01-01T00:00Z", "not_before": None, "callback_url": "https://a.example/"}
+    assert plan(None, **later, cancel_at_deadline=True, retry=True) == index

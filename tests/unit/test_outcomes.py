@@ -53,8 +53,8 @@ def reference(batch, n_rounds, undone=True, failed=False):
             details = {**result.details, "near_duplicate_of": first}
             result = result.model_copy(update={"details": details})
         found.append(result)
-        item, _, last_undone = attempts[-1]
-        if result.status is Status.COMPLETED:
+        item, last, last_undone = attempts[-1]
+        if result.status is Status.COMPLETED or last.status is Status.TIMED_OUT:
             continue
         if last_undone:
             left += [item] if undone else []
@@ -237,3 +237,18 @@ def test_a_table_shows_each_stage_and_host_and_how_it_compares(store_with_leftov
         "2 tries in vain",
     ):
         assert said in text
+
+
+def test_what_has_expired_goes_round_no_more_even_when_failed_items_do(tmp_path):
+    batch = plan(open_store(tmp_path.as_uri()), [["a", "b", "c"]])
+    run(
+        batch,
+        {"00000": [row(batch, "a", "timed_out"), row(batch, "b", "rejected"), row(batch, "c", "failed")]},
+    )
+    again = leftovers(batch, failed=True)
+    assert [item.custom_id for item in again] == ["b", "c"]
+    commit_round(batch, 1, [again])
+    run(batch, {"r1-00000": [row(batch, "b", "timed_out"), row(batch, "c", "timed_out")]})
+    assert leftovers(batch, failed=True) == []
+    summary = collect(batch)
+    assert (summary.rejected, summary.timed_out, summary.items) == (1, 2, 3)

@@ -131,8 +131,8 @@ def start_params() -> dict[str, Param]:
             "normal",
             type="string",
             title="Priority",
-            enum=["bulk", "normal", "interactive"],
-            description="Whose chunks go first when lanes are scarce.",
+            enum=["backfill", "bulk", "normal", "interactive"],
+            description="Whose chunks go first when lanes are scarce, from last to first.",
         ),
         "retry": Param(
             False,
@@ -145,6 +145,35 @@ def start_params() -> dict[str, Param]:
             type="boolean",
             title="Start even if the plant is full",
             description="Plan although more hours of work wait than `max_backlog_hours` allows.",
+        ),
+        "not_before": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="Not before",
+            description="Begin at this time, with its zone; until then the run holds no slot.",
+        ),
+        "deadline": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="Deadline",
+            description="Who should know is told when the batch has not ended by this time.",
+        ),
+        "cancel_at_deadline": Param(
+            False,
+            type="boolean",
+            title="Cancel at the deadline",
+            description="Then the batch is also cancelled; what was computed is kept.",
+        ),
+        "callback_url": Param(
+            None,
+            type=["null", "string"],
+            format="uri",
+            maxLength=2048,
+            title="Callback URL",
+            description="Gets one signed POST when the batch ends, or is late. Only hosts that "
+            "`callback_hosts` allows.",
         ),
     }
 

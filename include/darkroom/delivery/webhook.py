@@ -1,0 +1,75 @@
+"""One event to one URL: signed, posted, judged by the status of the answer alone.
+
+Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+import hashlib
+import json
+import ssl
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from standardwebhooks import Webhook
+
+from darkroom.delivery.hosts import allowed_url, checked_address
+from darkroom.errors import CallbackGone, NotDelivered
+
+CONNECT_S, ANSWER_S = 5.0, 10.0
+
+
+def message_id(*parts: str) -> str:
+    """The id by which a receiver knows an event again: the same on every try."""
+    return f"msg_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"
+
+
+def body_of(event: Mapping[str, Any]) -> bytes:
+    """An event as it is signed and sent: the same bytes on every try."""
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+
+
+def shown(url: httpx.URL) -> str:
+    """A URL for logs: what follows `?` may be a secret of the receiver's."""
+    return str(url.copy_with(query=None))
+
+
+def deliver(url: str, msg_id: str, event: Mapping[str, Any], secret: str, allowed: Sequence[str]) -> int:
+    """Post an event; the status of the answer, which is 2xx.
+
+    The body of the answer is not read, a redirect not followed, a proxy not asked: the connection goes to
+    the one address that was checked, while certificate and `Host` are those of the name.
+
+    Raises:
+        HostNotAllowed: the URL, or an address of its host, is not allowed.
+        CallbackGone: the receiver wants no more (410).
+        NotDelivered: it did not take it; the same again later.
+    """
+    where = allowed_url(url, allowed)
+    address = checked_address(where, allowed)
+    now, body = datetime.now(UTC), body_of(event)
+    headers = {
+        "Host": where.netloc.decode("ascii"),
+        "Content-Type": "application/json",
+        "User-Agent": "darkroom",
+        "webhook-id": msg_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(msg_id, now, body.decode()),
+    }
+    client = httpx.Client(
+        trust_env=False, follow_redirects=False, verify=ssl.create_default_context(),
+        timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+    )  # fmt: skip
+    try:
+        with client, client.stream(
+            "POST", where.copy_with(host=address), content=body, headers=headers,
+            extensions={"sni_hostname": where.raw_host.decode("ascii")},
+        ) as answer:  # fmt: skip
+            status = answer.status_code
+    except httpx.HTTPError as error:
+        raise NotDelivered(f"{shown(where)}: {type(error).__name__}: {error}") from error
+    if status == httpx.codes.GONE:
+        raise CallbackGone(f"{shown(where)} answers 410 Gone: it wants no more")
+    if not httpx.codes.is_success(status):
+        raise NotDelivered(f"{shown(where)} answers {status}")
+    return status
