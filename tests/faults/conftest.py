@@ -8,8 +8,8 @@ import pytest
 
 from darkroom import stack as plant_of
 from darkroom.progress import Progress
-from darkroom.settings import REPOSITORY
 from darkroom.stack.home import Home
+from tests.faults import FLEET
 from tests.stack.handle import StackUnderTest, new_folder, running
 from tests.stack.plant import source, started, until, whole
 
@@ -37,9 +37,7 @@ def stack():
     rows = {"generate": {"config": config, "model": "paint@1"}}
     # Chunks of seconds, runs of a few chunks: all that happens to a million items happens to some hundred.
     sizes = {"DARKROOM_MIN_CHUNK_S": "1.5", "DARKROOM_MAX_CHUNK_S": "2.5", "DARKROOM_SHARD_CHUNKS": "16"}
-    started_stack = StackUnderTest(
-        Home(folder / "home"), stages=REPOSITORY / "bench" / "fleet", rows=rows, more=sizes
-    )
+    started_stack = StackUnderTest(Home(folder / "home"), stages=FLEET, rows=rows, more=sizes)
     with running(started_stack) as up:
         yield up
 
