@@ -15,6 +15,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from darkroom.days import Daily
 from darkroom.errors import BadRequest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -55,11 +56,16 @@ class Settings(BaseSettings):
     result_url: SecretStr = SecretStr("")
     """A GPU host's way to the plant: Celery's results."""
     api_url: str = ""
-    """Address of Airflow's API, such as `http://127.0.0.1:8080`; default: the plant on this machine."""
+    """Address of Airflow's API, such as `http://127.0.0.1:8080`; default: the plant on this machine. Without
+    `redis_url` beside it, `submit`, `watch` and their like reach that plant by HTTP alone, from anywhere."""
+    api_token: SecretStr = SecretStr("")
+    """Who asks that plant, as `POST /auth/token` gives it: instead of user and password."""
     api_user: str = "admin"
-    """Who changes the pools."""
+    """Who asks, and who changes the pools."""
     api_password: SecretStr = SecretStr("")
-    """The password of that user."""
+    """The password of that user; without it and a token, commands ask for it at a terminal."""
+    api_plain_http: bool = False
+    """Let commands send a token or password over `http://` to another machine, where anybody can read it."""
     light_slots: int = Field(default=3, ge=1)
     """Tasks without a model that run at once, those of interactive runs apart: the size of the pool `light`
     when it is made, one less than the worker for them has slots."""
@@ -95,8 +101,14 @@ class Settings(BaseSettings):
     """Chunks in one run; a batch of more becomes several runs. Many slow the scheduler and the grid view."""
     max_backlog_hours: float = Field(default=240.0, ge=0)
     """While more work than this waits, no more is taken on unless somebody insists; 0: no limit."""
+    callback_hosts: list[str] = []
+    """Who may be told of a batch's end: hosts (`hooks.example.com`, `*.example.com`); private addresses only
+    where they, or their network, are named too (`10.1.2.0/24`). Empty: nobody; see docs/how-to/callbacks.md."""
     server_grace_s: float = 90.0
     """How long a chunk waits for a server that is restarting before it gives way."""
+
+    daily: Daily | None = None
+    """What `daily_flow` runs every day: the table `[daily]`, see docs/how-to/schedule.md. Without it, nothing."""
 
     @field_validator("home")
     @classmethod

@@ -62,7 +62,7 @@ def expected(first_task, after_collect, tail):
 
 
 def test_the_folder_holds_exactly_these_dags(dags):
-    assert set(dags) == {"image_flow", "shard_flow"}
+    assert set(dags) == {"image_flow", "shard_flow", "daily_flow"}
 
 
 def test_image_flow_has_exactly_these_edges(dags):
@@ -175,6 +175,14 @@ def test_a_backfill_gives_way_to_every_other_run_and_takes_no_fast_lane(schedule
     new = scheduled("a_c.generate", {"priority": "bulk"}, map_index=0)
     assert old.priority_weight < new.priority_weight
     assert (old.queue, old.pool) == ("gpu.inspect", "gpu_inspect")
+
+
+@pytest.mark.parametrize("dag_id", ["image_flow", "shard_flow"])
+def test_so_do_the_runs_that_a_backfill_starts(scheduled, dag_id):
+    for task_id, map_index in (("a_c.inspect", 7), ("collect", -1)):
+        old = scheduled(task_id, {"priority": policies.BACKFILL}, dag_id, map_index=map_index)
+        new = scheduled(task_id, {"priority": "bulk"}, dag_id, map_index=map_index)
+        assert old.priority_weight + 50 < new.priority_weight
 
 
 def test_a_task_instance_without_a_run_stays_as_its_task_says(dags):

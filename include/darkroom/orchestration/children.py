@@ -27,14 +27,14 @@ class WaitForRuns(BaseOperator):
 
     template_fields = ("runs",)
 
-    def __init__(self, *, runs: list[dict[str, Any]] | XComArg, **kwargs: Any) -> None:
+    def __init__(self, *, runs: list[dict[str, Any]] | XComArg, of_dag: str = CHILD, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.runs = runs
+        self.runs, self.of_dag = runs, of_dag
 
     def execute(self, context: Any) -> None:
         """Hand the wait to the triggerer."""
         run_ids = [run["trigger_run_id"] for run in self.runs]
-        trigger = DagStateTrigger(CHILD, ["success", "failed"], run_ids, poll_interval=1)
+        trigger = DagStateTrigger(self.of_dag, ["success", "failed"], run_ids, poll_interval=1)
         self.defer(trigger=trigger, method_name="ended", timeout=LONGEST_WAIT)
 
     def ended(self, context: Any, event: Any) -> None:
@@ -58,26 +58,30 @@ class WaitForTurn(BaseOperator):
         """The shard before is handed out."""
 
 
-def _start_and_wait(runs: XComArg) -> None:
+def start_and_wait(runs: XComArg, of_dag: str = CHILD) -> WaitForRuns:
+    """Start a run of a DAG for each of `runs`, and wait for all; the task that waits."""
     start = TriggerDagRunOperator.partial(
         task_id="start",
-        trigger_dag_id=CHILD,
+        trigger_dag_id=of_dag,
         logical_date=None,
         skip_when_already_exists=True,
         **_PATIENCE,
     ).expand_kwargs(runs)
-    wait = WaitForRuns(task_id="wait", runs=runs, trigger_rule="none_failed_min_one_success", **_PATIENCE)
+    wait = WaitForRuns(
+        task_id="wait", runs=runs, of_dag=of_dag, trigger_rule="none_failed_min_one_success", **_PATIENCE
+    )
     runs >> start >> wait
     runs >> wait  # `start` skips when the run exists already; the wait must not
+    return wait
 
 
 @task_group(tooltip="a large batch: runs of shard_flow, one shard each, in plan order")
 def run_shards() -> None:
     """Start a run for each shard, and wait for all."""
-    _start_and_wait(tasks.list_shards())
+    start_and_wait(tasks.list_shards())
 
 
 @task_group(tooltip="what C rejected with new seeds, and what is left over, as a run of its own")
 def respin() -> None:
     """Cut the next round, start it and wait for it."""
-    _start_and_wait(tasks.leftovers())
+    start_and_wait(tasks.leftovers())

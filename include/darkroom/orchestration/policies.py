@@ -16,10 +16,9 @@ from airflow.utils.types import DagRunType
 from darkroom.flows import LIGHT_POOL, STAGES, Stage, queues
 
 INTERACTIVE = "interactive"
-PRIORITY_WEIGHTS = {"bulk": 100, "normal": 200, INTERACTIVE: 300}
+BACKFILL = "backfill"
+PRIORITY_WEIGHTS = {BACKFILL: 0, "bulk": 100, "normal": 200, INTERACTIVE: 300}
 """Far enough apart that no chunk of a lower priority goes before one of a higher, however deep."""
-BACKFILL_WEIGHT = 0
-"""Old days give way to fresh work, whatever priority they were started with."""
 _DEFAULT_POOL = "default_pool"
 
 # Airflow 3.3.2 passes the hook by for tasks that are not mapped, unless it stands in airflow_local_settings.
@@ -56,10 +55,9 @@ def task_instance_mutation_hook(task_instance: Any, dag_run: Any) -> None:
     task = task_instance.task
     if dag_run is None or task is None:
         return
-    if dag_run.run_type == DagRunType.BACKFILL_JOB:
-        task_instance.priority_weight = BACKFILL_WEIGHT + task.priority_weight
-        return
     priority = (dag_run.conf or {}).get("priority", "normal")
+    if dag_run.run_type == DagRunType.BACKFILL_JOB:
+        priority = BACKFILL  # old days give way to fresh work, whatever they were started with
     if priority not in PRIORITY_WEIGHTS:
         return
     task_instance.priority_weight = PRIORITY_WEIGHTS[priority] + task.priority_weight

@@ -1,6 +1,8 @@
 """What deferred tasks wait for, in the triggerer."""
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,9 +10,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from darkroom.control import Control
+from darkroom.errors import StoreUnavailable
 from darkroom.settings import settings
 
+log = logging.getLogger(__name__)
 _POLL_S = 2.0
+_LOOK_S = 10.0
+"""How often somebody looks into a store whether something is there: a request each time."""
 _HANDED_OUT = [
     "queued", "running", "restarting", "success", "failed", "skipped", "upstream_failed", "removed",
     "up_for_retry", "up_for_reschedule", "deferred",
@@ -63,3 +69,33 @@ class Resumed(BaseTrigger):
         while await sync_to_async(control.state)(self.batch_id) == "paused":
             await asyncio.sleep(_POLL_S)
         yield TriggerEvent(True)
+
+
+class PartitionThere(BaseTrigger):
+    """Fires when the partition of a day is there, or when it is too late: the event says which."""
+
+    def __init__(self, source: str, marker: str | None, until: float) -> None:
+        """Wait for `source`, or its `marker`, `until` then (seconds since 1970)."""
+        super().__init__()
+        self.source, self.marker, self.until = source, marker, until
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """How the triggerer makes it again."""
+        fields = {"source": self.source, "marker": self.marker, "until": self.until}
+        return f"{type(self).__module__}.{type(self).__qualname__}", fields
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look now and then; a store that does not answer is asked again."""
+        from darkroom.partition import is_there
+
+        while True:
+            last = time.time() >= self.until
+            try:
+                there = await sync_to_async(is_there)(self.source, self.marker, settings().input_roots)
+            except StoreUnavailable as error:
+                log.warning("can't look for %s: %s", self.marker or self.source, error)
+                there = False
+            if there or last:
+                yield TriggerEvent(there)
+                return
+            await asyncio.sleep(min(_LOOK_S, max(0.0, self.until - time.time())))

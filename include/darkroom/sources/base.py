@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from darkroom.errors import BadRequest, SourceNotAllowed
+from darkroom.errors import BadRequest, SourceMissing, SourceNotAllowed
 from darkroom.inputs import allowed, is_remote, local_path, local_roots, remote_allowed
 from darkroom.settings import REPOSITORY
 from darkroom.sources.files import KNOWN, SourceFile, format_of
@@ -38,7 +38,8 @@ def open_source(uri: str, roots: Sequence[str]) -> Source:
 
     Raises:
         SourceNotAllowed: it lies outside every root.
-        BadRequest: there is nothing, or nothing that can be read as a source.
+        SourceMissing: there is nothing.
+        BadRequest: it is nothing that can be read as a source.
         StoreUnavailable: the object store does not answer.
     """
     if is_remote(uri):
@@ -55,7 +56,7 @@ def open_source(uri: str, roots: Sequence[str]) -> Source:
         if found:
             return found
     what = "matches no file" if is_glob(str(path)) else "is not there"
-    raise BadRequest(f"source {uri} {what}; looked under {', '.join(roots) or 'no roots at all'}")
+    raise SourceMissing(f"source {uri} {what}; looked under {', '.join(roots) or 'no roots at all'}")
 
 
 def from_here(uri: str) -> str:
@@ -105,7 +106,7 @@ def _remote(uri: str, roots: tuple[str, ...]) -> Source:
     prefix = f"{folder}/" if folder else ""
     names = sorted(matching(_names(root, folder, prefix), pattern))
     if not names:
-        raise BadRequest(f"source {uri} matches no object")
+        raise SourceMissing(f"source {uri} matches no object")
     base = f"{root.rstrip('/')}/{prefix}"
     files = [_file(uri, name, base + name, roots) for name in names]
     return Source(uri, roots, tuple(files), several=True)
