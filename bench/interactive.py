@@ -14,8 +14,8 @@ from typing import Any
 
 from bench.latency import measure, one_item
 from bench.report import save
+from darkroom.api import DAG_ID
 from darkroom.commands.batches import api
-from darkroom.commands.watching import DAG_ID
 from darkroom.flows import STAGES
 from darkroom.settings import REPOSITORY, settings
 

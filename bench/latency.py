@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from bench.report import save
+from darkroom.api import DAG_ID
 from darkroom.commands.batches import api, summary_of
-from darkroom.commands.watching import DAG_ID
 from darkroom.manifest import Summary
 from darkroom.settings import REPOSITORY
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 from darkroom import stack
+from darkroom.api import DAG_ID
 from darkroom.commands.batches import api, start
-from darkroom.commands.watching import DAG_ID
 
 IMAGES = Path(__file__).parent / "images"
 CHROMIUM = "/usr/bin/chromium"

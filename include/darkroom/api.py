@@ -4,34 +4,24 @@ Source: https://airflow.apache.org/docs/apache-airflow/stable/stable-rest-api-re
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import httpx
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from darkroom.errors import BadRequest, DarkroomError
+from darkroom.airflow_session import AirflowSession, ApiError, RunExists
+from darkroom.errors import BadRequest
 from darkroom.records import batch_id_for
 
+__all__ = ["CHILD_DAG_ID", "DAG_ID", "FINAL_STATES", "AirflowApi", "ApiError", "Run", "RunExists"]
+
+DAG_ID, CHILD_DAG_ID = "image_flow", "shard_flow"
 RIDE_OUT_S = 90
 """Who watches a run is not sent away because the api-server or PostgreSQL restarts."""
 _JSON = {"Accept": "application/json"}
 _PAGE = 100
 """Rows that the API gives at most at once."""
 FINAL_STATES = ("success", "failed")
-
-
-class RunExists(BadRequest):
-    """A run of that name was started before."""
-
-    code = "run_exists"
-
-
-class ApiError(DarkroomError):
-    """Airflow's API does not answer, or not as documented."""
-
-    code = "api_error"
-    retryable = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +45,8 @@ class Run:
         return batch_id_for(self.conf.get("batch_id"), self.run_id)
 
 
-@dataclass
-class AirflowApi:
-    """A session with the API: logs in when it must, again when the token has run out."""
-
-    url: str
-    user: str
-    password: str
-    _http: httpx.Client = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+class AirflowApi(AirflowSession):
+    """Runs, tasks and pools of the Airflow that a session leads to."""
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> str:
         """Start a run. A run id that is taken is refused, so a repeated call starts one run.
@@ -75,7 +56,7 @@ class AirflowApi:
             RunExists: the run id is taken.
         """
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
-        return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+        return str(self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     @retry(
         retry=retry_if_exception_type(ApiError), stop=stop_after_delay(RIDE_OUT_S),
@@ -83,11 +64,11 @@ class AirflowApi:
     )  # fmt: skip
     def run_state(self, dag_id: str, run_id: str) -> str:
         """State of a run: queued, running, success or failed; rides out a restart of the API."""
-        return str(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
+        return str(self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def run_conf(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """What a run was started with; params left at their defaults are not in it."""
-        return dict(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["conf"] or {})
+        return dict(self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["conf"] or {})
 
     def failure(self, dag_id: str, run_id: str) -> str | None:
         """The first task of a run that failed, and the last error in its log: `plan: ...`."""
@@ -97,7 +78,7 @@ class AirflowApi:
         first = min(failed, key=lambda ti: str(ti["start_date"]))
         task = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{first['task_id']}"
         path = f"{task}/logs/{first['try_number']}"
-        log = self._call("GET", path, params={"map_index": first["map_index"]}, headers=_JSON)["content"]
+        log = self.call("GET", path, params={"map_index": first["map_index"]}, headers=_JSON)["content"]
         errors = [
             error["exc_value"]
             for event in log
@@ -108,11 +89,11 @@ class AirflowApi:
 
     def clear(self, dag_id: str, run_id: str) -> None:
         """Have all tasks of a run run again."""
-        self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json={"dry_run": False})
+        self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json={"dry_run": False})
 
     def fail(self, dag_id: str, run_id: str) -> None:
         """End a run: its tasks are stopped and it counts as failed."""
-        self._call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+        self.call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
 
     def wait(self, dag_id: str, run_id: str, timeout_s: float) -> str:
         """The final state of a run.
@@ -150,15 +131,19 @@ class AirflowApi:
         query = {"order_by": "-run_after", "conf_contains": batch_id, "state": list(states)}
         return [run for run in self._runs(dag_id, query) if run.batch_id == batch_id]
 
+    def active_runs(self, dag_id: str, batch_id: str) -> list["Run"]:
+        """Those of `runs_of_batch` that have not ended."""
+        return self.runs_of_batch(dag_id, batch_id, "queued", "running")
+
     def newest_runs(self, dag_id: str) -> list["Run"]:
         """The last 100 runs, the newest first."""
-        page = self._call("GET", _runs_path(dag_id), params={"order_by": "-run_after", "limit": _PAGE})
+        page = self.call("GET", _runs_path(dag_id), params={"order_by": "-run_after", "limit": _PAGE})
         return [Run.of(run) for run in page["dag_runs"]]
 
     def _runs(self, dag_id: str, query: dict[str, Any]) -> list["Run"]:
         found: list[Run] = []
         while True:
-            page = self._call(
+            page = self.call(
                 "GET", _runs_path(dag_id), params={**query, "limit": _PAGE, "offset": len(found)}
             )
             found += [Run.of(run) for run in page["dag_runs"]]
@@ -170,60 +155,24 @@ class AirflowApi:
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         found: list[dict[str, Any]] = []
         while True:
-            page = self._call("GET", path, params={"limit": _PAGE, "offset": len(found)})
+            page = self.call("GET", path, params={"limit": _PAGE, "offset": len(found)})
             found += page["task_instances"]
             if len(found) >= page["total_entries"] or not page["task_instances"]:
                 return found
 
     def pools(self) -> dict[str, int]:
         """Slots of each pool."""
-        pools = self._call("GET", "/api/v2/pools", params={"limit": 100})["pools"]
+        pools = self.call("GET", "/api/v2/pools", params={"limit": 100})["pools"]
         return {pool["name"]: int(pool["slots"]) for pool in pools}
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
         """Make a pool, or change it."""
         body = {"slots": slots, "description": description, "include_deferred": False}
         if name in self.pools():
-            self._call("PATCH", f"/api/v2/pools/{name}", json={"pool": name, **body})
+            self.call("PATCH", f"/api/v2/pools/{name}", json={"pool": name, **body})
         else:
-            self._call("POST", "/api/v2/pools", json={"name": name, **body})
-
-    def _call(self, method: str, path: str, **arguments: Any) -> Any:
-        try:
-            answer = self._http.request(method, path, **arguments)
-            if answer.status_code == httpx.codes.UNAUTHORIZED:
-                self._log_in()
-                answer = self._http.request(method, path, **arguments)
-        except httpx.TransportError as error:
-            raise ApiError(
-                f"Airflow's API at {self.url} does not answer ({error}); is the plant up? "
-                "See: darkroom status"
-            ) from error
-        if answer.status_code == httpx.codes.CONFLICT:
-            raise RunExists(f"exists already: {arguments.get('json', {}).get('dag_run_id', path)}")
-        if answer.is_client_error:
-            raise BadRequest(f"Airflow refused: {_detail(answer)}")
-        if answer.is_error:
-            raise ApiError(f"Airflow's API answered {answer.status_code}: {_detail(answer)}")
-        return answer.json()
-
-    def _log_in(self) -> None:
-        answer = self._http.post("/auth/token", json={"username": self.user, "password": self.password})
-        if answer.is_error:
-            raise ApiError(
-                f"log-in as {self.user} at {self.url} refused ({answer.status_code}); is that another plant?"
-            )
-        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            self.call("POST", "/api/v2/pools", json={"name": name, **body})
 
 
 def _runs_path(dag_id: str) -> str:
     return f"/api/v2/dags/{dag_id}/dagRuns"
-
-
-def _detail(answer: httpx.Response) -> str:
-    try:
-        detail = answer.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        return answer.text[:500]
-    text = detail if isinstance(detail, str) else str(detail)[:500]
-    return text.partition("\n\n")[0]  # what follows is the JSON Schema and the whole conf

@@ -1,6 +1,7 @@
 """`darkroom`: one command for the plant and its batches.
 
-Exit codes: 0 done, 1 the work failed, 2 asked for something that can't be done, 130 interrupted.
+Exit codes: 0 done, 1 the work failed, 2 asked for something that can't be done, 3 the plant does not answer,
+130 interrupted.
 """
 
 import sys
@@ -11,9 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from darkroom.commands.forgiving import do_without_mistakes
-from darkroom.errors import BadRequest, DarkroomError
+from darkroom.errors import BadRequest, DarkroomError, PlantAway
 
-FAILED, BAD_USAGE = 1, 2
+FAILED, BAD_USAGE, AWAY = 1, 2, 3
 
 COMMANDS = {
     "demo": "demo:demo",
@@ -30,12 +31,14 @@ COMMANDS = {
     "submit": "batches:submit",
     "watch": "batches:watch_batch",
     "show": "showing:show",
+    "result": "results:result",
     "batches": "listing:batches",
     "item": "items:item",
     "pause": "steering:pause",
     "resume": "steering:resume",
     "cancel": "steering:cancel",
     "retry": "steering:retry",
+    "backfill": "backfills:backfill",
     "verify": "batches:verify",
     "stage": "stages:app",
 }
@@ -91,6 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
         app(arguments)  # exits by itself: 0, 2 for a wrong command line, 130 for Ctrl-C
     except BadRequest as error:
         return _tell(error, BAD_USAGE)
+    except PlantAway as error:
+        return _tell(error, AWAY)
     except DarkroomError as error:
         return _tell(error, FAILED)
     return 0

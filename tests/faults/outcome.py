@@ -3,8 +3,8 @@
 import hashlib
 from collections import Counter
 
+from darkroom.api import DAG_ID
 from darkroom.commands.batches import api
-from darkroom.commands.watching import DAG_ID
 from darkroom.manifest import rows
 from tests.stack.plant import finished
 

@@ -1,7 +1,7 @@
 """A batch of several runs: one run a shard whatever dies, no slot held while waiting, collected last."""
 
+from darkroom.api import DAG_ID
 from darkroom.commands.batches import api
-from darkroom.commands.watching import DAG_ID
 from tests.faults.outcome import children, complete
 from tests.stack.plant import back, kill_tree, pid_of, until
 

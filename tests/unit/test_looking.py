@@ -10,10 +10,10 @@ from tests.servers import valkey_server
 from tests.unit.plant import plan, row, run
 
 from darkroom.api import ApiError, Run
-from darkroom.commands import items, listing, showing
-from darkroom.commands.looking import Lookout, state_of
+from darkroom.commands import items, listing, plants, showing
 from darkroom.commands.watching import Watched, watch
 from darkroom.errors import BadRequest
+from darkroom.looking import Lookout, state_of
 from darkroom.manifest import collect
 from darkroom.planning import decide_params
 from darkroom.progress import ChunkNow, PlanNow
@@ -72,31 +72,34 @@ def batch(live, tmp_path):
 
 
 def answers(monkeypatch, *states):
-    for module in (showing, listing):
+    for module in (plants, listing):
         monkeypatch.setattr(module, "api", lambda: Airflow(*states))
 
 
-def test_watching_ends_with_the_run_and_says_a_line_now_and_then(live, batch):
+def test_watching_ends_with_the_run_and_says_a_line_now_and_then(live, batch, monkeypatch):
     with Path(os.devnull).open("w") as nowhere:
         console = Console(file=nowhere, record=True, width=200)
         watched = [Watched("b1", "b1", "A_C")]
-        assert watch(watched, Airflow("queued", "running", "success"), live, console) == {"b1": "success"}
+        answers(monkeypatch, "queued", "running", "success")
+        assert watch(watched, plants.plant(), console) == {"b1": "success"}
     said = console.export_text()
     assert "b1: queued; generate 2/3, 2 done; inspect 2/3, 2 done" in said
     assert "b1: success" in said
 
 
-def test_a_batch_that_was_cancelled_ends_as_such(live, batch):
+def test_a_batch_that_was_cancelled_ends_as_such(live, batch, monkeypatch):
     live.control.cancel("b1")
     with Path(os.devnull).open("w") as nowhere:
-        ended = watch([Watched("b1", "b1", "A_C")], Airflow("failed"), live, Console(file=nowhere))
+        answers(monkeypatch, "failed")
+        ended = watch([Watched("b1", "b1", "A_C")], plants.plant(), Console(file=nowhere))
     assert ended == {"b1": "cancelled"}
 
 
-def test_watching_draws_on_a_terminal(live, batch):
+def test_watching_draws_on_a_terminal(live, batch, monkeypatch):
     with Path(os.devnull).open("w") as nowhere:
         console = Console(file=nowhere, force_terminal=True, width=120, height=40, record=True)
-        watch([Watched("b1", "b1", "A_C")], Airflow("success"), live, console)
+        answers(monkeypatch, "success")
+        watch([Watched("b1", "b1", "A_C")], plants.plant(), console)
     assert "inspect-1@box" in console.export_text()
 
 

@@ -5,7 +5,7 @@ from tests.servers import valkey_server
 from tests.unit.plant import plan
 
 from darkroom.api import AirflowApi, Run, RunExists
-from darkroom.commands import admission, batches, steering
+from darkroom.commands import admission, batches, plants, steering
 from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID
 from darkroom.control import Control
 from darkroom.errors import BadRequest, PlantFull
@@ -62,7 +62,7 @@ def runs(url, tmp_path, monkeypatch):
     monkeypatch.setenv("DARKROOM_STORE", tmp_path.as_uri())
     settings.cache_clear()
     runs = Runs()
-    for module in (steering, batches, admission):
+    for module in (plants, batches, admission):
         monkeypatch.setattr(module, "api", lambda: runs)
     yield runs
     settings.cache_clear()

@@ -3,8 +3,8 @@
 from darkroom.api import FINAL_STATES, ApiError
 from darkroom.backlog import backlog, refuse_when_full
 from darkroom.commands.connection import DAG_ID, api, redis_url
-from darkroom.commands.looking import Lookout
 from darkroom.errors import BadRequest
+from darkroom.looking import Lookout
 from darkroom.progress import Progress
 from darkroom.settings import settings
 

@@ -10,20 +10,16 @@ import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from darkroom import stack
 from darkroom.api import RunExists
-from darkroom.commands.admission import check_backlog
-from darkroom.commands.connection import DAG_ID, api, batch_named, existing, redis_url
-from darkroom.commands.looking import Lookout
+from darkroom.commands.connection import DAG_ID, api, batch_named, existing
 from darkroom.commands.options_json import json_object
+from darkroom.commands.plants import plant
 from darkroom.commands.watching import Watched, watch
 from darkroom.errors import BadRequest, DarkroomError
 from darkroom.flows import DEFAULT_FLOW, FLOWS
-from darkroom.manifest import Summary, VerifyReport, current
+from darkroom.manifest import Summary, VerifyReport
 from darkroom.manifest import verify as verify_batch
 from darkroom.records import batch_id_for
-from darkroom.settings import settings
-from darkroom.sources import from_here, open_source
 from darkroom.work_table import work_table
 
 console = Console(stderr=True)
@@ -57,9 +53,10 @@ def submit(
 ) -> None:
     """Start a batch.
 
-    The source must lie under an allowed root: examples/, inputs/, or what DARKROOM_SOURCE_ROOTS lists. While
-    more hours of work wait than DARKROOM_MAX_BACKLOG_HOURS, no batch is started: exit code 2, with the
-    expected wait and when to come back; --force starts it anyway.
+    The source must lie under an allowed root: examples/, inputs/, or what DARKROOM_SOURCE_ROOTS lists. It is
+    read by the plant: where DARKROOM_API_URL leads to one elsewhere, it is a path there, or an object in a
+    store; nothing is uploaded. While more hours of work wait than DARKROOM_MAX_BACKLOG_HOURS, no batch is
+    started: exit code 2, with the expected wait and when to come back; --force starts it anyway.
 
     For example:
 
@@ -69,9 +66,7 @@ def submit(
     """
     if flow not in FLOWS:
         raise BadRequest(f"--flow {flow!r}: choose one of {', '.join(FLOWS)}")
-    source = from_here(source)  # the plant looks from its own folder
-    open_source(source, settings().source_roots)
-    check_backlog(force)
+    source = plant().admit(source, force)
     started = start(source, flow, batch, {
         "options": json_object(options), "respins": respins,
         "max_failed_ratio": max_failed_ratio, "priority": priority, **({"force": True} if force else {}),
@@ -88,7 +83,8 @@ def watch_batch(
     batch, seconds per item, and what it does. Without a terminal, a line every 5 s. `darkroom show` gives the
     same numbers once. With --json, what the batch came to, when it has ended.
 
-    Exit code 0: the run succeeded; 1: it failed. Ctrl-C ends the watching, not the batch.
+    Exit code 0: the run succeeded; 1: it failed or was cancelled; 3: the plant is away for long. Ctrl-C ends
+    the watching, not the batch.
 
     For example:
 
@@ -139,22 +135,23 @@ def start(source: str, flow: str, batch: str | None, params: dict[str, Any]) -> 
         f"there is a batch {batch_id!r} already: choose another name with --batch; to look at it, "
         f"darkroom show {batch_id}; to run what failed in it again, darkroom retry {batch_id}"
     )
-    if batch_named(batch_id).exists():
+    there = plant()
+    if there.request(batch_id) is not None:
         raise BadRequest(taken)
     try:
-        return Watched(batch_id, api().trigger(DAG_ID, batch_id, conf), flow)
+        return Watched(batch_id, there.api.trigger(DAG_ID, batch_id, conf), flow)
     except RunExists as error:
         raise BadRequest(taken) from error
 
 
 def follow(watched: list[Watched]) -> dict[str, str]:
     """Watch until all have ended; final states by batch id."""
-    return watch(watched, api(), Lookout.at(redis_url()), console)
+    return watch(watched, plant(), console)
 
 
 def summary_of(batch_id: str) -> Summary | None:
-    """The batch's newest manifest, if there is one."""
-    return current(batch_named(batch_id))
+    """The numbers of the batch's newest manifest, if there is one."""
+    return plant().sight(batch_id).summary
 
 
 def verified(
@@ -199,11 +196,11 @@ def _finish(watched: list[Watched], as_json: bool) -> None:
             print(f"{batch_id}: {state}. {summary or 'no manifest'}")
             if summary is not None and console.is_terminal:
                 console.print(work_table(summary))
-            for place in _places(batch_id, summary):
+            for place in plant().places(summary) if summary else []:
                 print(f"  {place}")
     if failed:
         told = "; ".join(f"{batch_id} {reason}" for batch_id, reason in why.items())
-        raise WorkFailed(f"{told}. The runs: {stack.api_url()}/dags/{DAG_ID}/runs")
+        raise WorkFailed(f"{told}. The runs: {api().url}/dags/{DAG_ID}/runs")
 
 
 def _why(batch: Watched, state: str) -> str:
@@ -211,11 +208,3 @@ def _why(batch: Watched, state: str) -> str:
     if state == "cancelled":
         return f"was cancelled; darkroom retry {batch.batch_id} does the rest"
     return f"failed at {api().failure(DAG_ID, batch.run_id)}"
-
-
-def _places(batch_id: str, summary: Summary | None) -> list[str]:
-    """Where to look: the contact sheet, the manifest, and what was not an item."""
-    if summary is None:
-        return []
-    batch = batch_named(batch_id)
-    return summary.places() + ([batch.store.uri(batch.rejects_path)] if summary.rejects else [])

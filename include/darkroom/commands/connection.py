@@ -1,19 +1,22 @@
-"""Where commands find the plant: its API, its Redis, its store."""
+"""Where commands find the plant's API, its Redis and its store."""
 
 from darkroom import stack
-from darkroom.api import AirflowApi
+from darkroom.api import CHILD_DAG_ID, DAG_ID, AirflowApi
 from darkroom.batches import Batch
-from darkroom.errors import BadRequest
+from darkroom.commands.elsewhere import is_elsewhere, session
+from darkroom.errors import BadRequest, NoSuchBatch
 from darkroom.settings import settings
 from darkroom.stack.credentials import ADMIN
-from darkroom.storage import open_store
+from darkroom.storage import Store, open_store
 
-DAG_ID, CHILD_DAG_ID = "image_flow", "shard_flow"
+__all__ = ["CHILD_DAG_ID", "DAG_ID", "api", "batch_named", "existing", "redis_url", "store"]
 
 
 def api() -> AirflowApi:
     """A session with the plant's API: as the settings say, else that of the stack on this machine."""
     here = settings()
+    if is_elsewhere():
+        return session()
     if here.api_url:
         return AirflowApi(here.api_url, here.api_user, here.api_password.get_secret_value())
     return AirflowApi(stack.api_url(), ADMIN, stack.admin_password())
@@ -25,18 +28,32 @@ def redis_url() -> str:
     return told or (stack.environment()["DARKROOM_REDIS_URL"] if stack.is_running() else "")
 
 
+def store() -> Store:
+    """The plant's store.
+
+    Raises:
+        BadRequest: only HTTP leads to the plant, so this machine would look into a store of its own.
+    """
+    if is_elsewhere():
+        raise BadRequest(
+            f"this reads the store itself, and only HTTP leads to the plant at {settings().api_url}; "
+            "do it on the plant's machine, or look with: darkroom show"
+        )
+    return open_store(settings().store_url)
+
+
 def batch_named(batch_id: str) -> Batch:
     """A batch of the store, whether it is there or not."""
-    return Batch(open_store(settings().store_url), batch_id)
+    return Batch(store(), batch_id)
 
 
 def existing(batch_id: str) -> Batch:
     """A batch that somebody has asked for.
 
     Raises:
-        BadRequest: nobody has.
+        NoSuchBatch: nobody has.
     """
     batch = batch_named(batch_id)
     if not batch.exists():
-        raise BadRequest(f"there is no batch {batch_id!r} in {settings().store_url}; see: darkroom batches")
+        raise NoSuchBatch(f"there is no batch {batch_id!r} in {settings().store_url}; see: darkroom batches")
     return batch

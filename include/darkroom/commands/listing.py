@@ -14,14 +14,14 @@ from darkroom import stack
 from darkroom.api import ApiError
 from darkroom.batches import Batch
 from darkroom.commands.batches import Json
-from darkroom.commands.connection import DAG_ID, api, redis_url
-from darkroom.commands.looking import Lookout, state_of
-from darkroom.errors import BadRequest
+from darkroom.commands.connection import DAG_ID, api, redis_url, store
+from darkroom.errors import BadRequest, NotAllowed
 from darkroom.flows import FLOWS
+from darkroom.looking import Lookout, state_of
 from darkroom.manifest import current
 from darkroom.progress import Counts
 from darkroom.settings import settings
-from darkroom.storage import Store, open_store
+from darkroom.storage import Store
 
 _READERS = 8
 
@@ -60,10 +60,9 @@ def batches(
 
       darkroom batches --json | jq -r '.batches[] | select(.state == "failed") | .batch_id'
     """
-    store = open_store(settings().store_url)
-    asked = _asked(store)
+    asked = _asked(held := store())
     live, runs = Lookout.at(redis_url()), _run_states()
-    lines = [_line(Batch(store, name), when, live, runs) for name, when in asked[:number]]
+    lines = [_line(Batch(held, name), when, live, runs) for name, when in asked[:number]]
     if as_json:
         print(json.dumps({"batches": [asdict(line) for line in lines], "total": len(asked)}))
         return
@@ -101,7 +100,7 @@ def _run_states() -> dict[str, str]:
         return {}
     try:
         runs = api().newest_runs(DAG_ID)
-    except ApiError:
+    except (ApiError, NotAllowed):
         return {}
     return {run.batch_id: run.state for run in reversed(runs)}  # of several, the newest stays
 

@@ -8,14 +8,12 @@ import typer
 
 from darkroom.api import FINAL_STATES, AirflowApi, RunExists
 from darkroom.commands.batches import Json, Wait, finish_or_tell
-from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID, api, existing, redis_url
+from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID
+from darkroom.commands.plants import plant
 from darkroom.commands.watching import Watched
-from darkroom.control import Control
-from darkroom.errors import BadRequest
-from darkroom.progress import Progress
+from darkroom.errors import BadRequest, NoSuchBatch
 
 Name = Annotated[str, typer.Argument(help="Name of the batch.", metavar="BATCH")]
-_ACTIVE = ("queued", "running")
 _LOOKS = 10
 """So often at most `cancel` looks for runs that were started while it ended others."""
 
@@ -30,8 +28,7 @@ def pause(batch: Name, as_json: Json = False) -> None:
 
       darkroom pause holiday; darkroom watch holiday
     """
-    _refuse_ended(api(), batch)
-    Control(redis_url()).pause(batch)
+    plant().wish(batch, "paused")
     _tell(
         as_json, {"batch_id": batch, "state": "paused"}, f"batch {batch} is paused; darkroom resume {batch}"
     )
@@ -46,8 +43,11 @@ def resume(batch: Name, as_json: Json = False) -> None:
 
       darkroom resume holiday
     """
-    _refuse_ended(api(), batch)
-    Control(redis_url()).resume(batch)
+    there = plant()
+    state = there.api.newest_run(DAG_ID, batch).state
+    if state in FINAL_STATES and not _active(there.api, CHILD_DAG_ID, batch):
+        raise BadRequest(f"batch {batch} has ended ({state}); see: darkroom show {batch}")
+    there.wish(batch, "running")
     _tell(as_json, {"batch_id": batch, "state": "running"}, f"batch {batch} goes on; darkroom watch {batch}")
 
 
@@ -61,13 +61,9 @@ def cancel(batch: Name, as_json: Json = False) -> None:
 
       darkroom cancel holiday
     """
-    session, control = api(), Control(redis_url())
-    ended_before = session.newest_run(DAG_ID, batch).state in FINAL_STATES
-    if ended_before and control.state(batch) != "cancelled" and not _active(session, CHILD_DAG_ID, batch):
-        raise BadRequest(f"batch {batch} has ended already; there is nothing to cancel")
-    control.cancel(batch)  # before its runs end, so that a chunk that goes on a little knows
-    ended = _end_runs(session, batch)
-    Progress(redis_url()).end(batch, "cancelled")
+    there = plant()
+    there.wish(batch, "cancelled")  # before its runs end, so that a chunk that goes on a little knows
+    ended = _end_runs(there.api, batch)
     runs = f"ended {', '.join(ended)}" if ended else "nothing of it was running"
     _tell(as_json, {"batch_id": batch, "state": "cancelled", "ended": ended}, f"batch {batch}: {runs}")
 
@@ -82,11 +78,13 @@ def retry(batch: Name, wait: Wait = False, as_json: Json = False) -> None:
 
       darkroom retry holiday --wait
     """
-    session = api()
-    request = existing(batch).request()
+    there = plant()
+    session, request = there.api, there.request(batch)
+    if request is None:
+        raise NoSuchBatch(f"there is no batch {batch!r}; see: darkroom batches")
     if active := _active(session, DAG_ID, batch) + _active(session, CHILD_DAG_ID, batch):
         raise BadRequest(f"batch {batch}: {active[0]} is still under way; darkroom cancel {batch} ends it")
-    Control(redis_url()).clear(batch)
+    there.wish(batch, "running")
     conf = request.model_dump(mode="json", exclude={"schema_version"}) | {"retry": True}
     run_id = _trigger(session, batch, conf)
     finish_or_tell(Watched(batch, run_id, request.flow), wait, as_json)
@@ -105,15 +103,9 @@ def _trigger(session: AirflowApi, batch: str, conf: dict[str, Any]) -> str:
     raise AssertionError("unreachable")
 
 
-def _refuse_ended(session: AirflowApi, batch: str) -> None:
-    state = session.newest_run(DAG_ID, batch).state
-    if state in FINAL_STATES and not _active(session, CHILD_DAG_ID, batch):
-        raise BadRequest(f"batch {batch} has ended ({state}); see: darkroom show {batch}")
-
-
 def _active(session: AirflowApi, dag_id: str, batch: str) -> list[str]:
     """Run ids, the newest first."""
-    return [run.run_id for run in session.runs_of_batch(dag_id, batch, *_ACTIVE)]
+    return [run.run_id for run in session.active_runs(dag_id, batch)]
 
 
 def _end_runs(session: AirflowApi, batch: str) -> list[str]:

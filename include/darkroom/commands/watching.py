@@ -10,14 +10,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from darkroom.api import FINAL_STATES, AirflowApi
-from darkroom.commands.connection import DAG_ID
-from darkroom.commands.looking import Lookout
+from darkroom.api import FINAL_STATES
+from darkroom.commands.plants import Plant
 from darkroom.forecast import Forecast
 from darkroom.outlook import HostView, Outlook, StageView
 
 PLAIN_EVERY_S = 5.0
-LOOK_EVERY_S = 0.5
 _HEADINGS = (
     "host", "stage", "done", "failed", "rejected", "in flight", "items /s", "share", "s /item",
     "what it does",
@@ -36,31 +34,32 @@ class Watched:
     flow: str
 
 
-def watch(watched: Sequence[Watched], api: AirflowApi, live: Lookout, console: Console) -> dict[str, str]:
+def watch(watched: Sequence[Watched], plant: Plant, console: Console) -> dict[str, str]:
     """Show the batches until all their runs have ended; how they ended by batch id: as `state_of`."""
     states: dict[str, str] = {}
+    looks: dict[str, Outlook] = {}
     told = 0.0
     with Screen(console=console, auto_refresh=False, transient=False) as screen:
         while True:
             begun = time.monotonic()
-            looks = []
             for batch in watched:
-                known = states.get(batch.batch_id)
-                state = known or api.run_state(DAG_ID, batch.run_id)
-                look = live.look(batch.batch_id, batch.flow, state)
+                if batch.batch_id in states:
+                    continue
+                state, look = plant.look(batch.batch_id, batch.run_id, batch.flow)
+                looks[batch.batch_id] = look
                 if state in FINAL_STATES:
                     states[batch.batch_id] = look.state
-                looks.append(look)
             if console.is_terminal:
-                screen.update(Group(*(drawn(look, hosts=len(looks) == 1) for look in looks)), refresh=True)
+                views = [drawn(look, hosts=len(looks) == 1) for look in looks.values()]
+                screen.update(Group(*views), refresh=True)
             elif begun - told > PLAIN_EVERY_S or len(states) == len(watched):
                 told = begun
-                for look in looks:
+                for look in looks.values():
                     console.print(plain(look), soft_wrap=True, markup=False, highlight=False)
             if len(states) == len(watched):
                 return states
             # Looking at ten thousands of chunks costs something; it shall never be what keeps a CPU busy.
-            time.sleep(max(LOOK_EVERY_S, 4 * (time.monotonic() - begun)))
+            time.sleep(max(plant.look_every_s, 4 * (time.monotonic() - begun)))
 
 
 def plain(look: Outlook) -> str:

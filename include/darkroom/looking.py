@@ -2,14 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from darkroom.api import FINAL_STATES
 from darkroom.control import Control, Wish
+from darkroom.errors import BadRequest
 from darkroom.fleet import Fleet, FleetUnknown
 from darkroom.flows import FLOWS, STAGES
 from darkroom.outlook import Outlook, outlook
 from darkroom.progress import Progress, Snapshot
 from darkroom.rates import Rates
+
+Steering = Literal["running", "paused", "cancelled"]
+"""What a person may ask of a batch that is under way."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,30 @@ class Lookout:
         }
         state = state_of(run_state, self.control.state(batch_id), seen)
         return outlook(batch_id, state, flow, seen, measured, self._waiting(stages))
+
+    def wish(self, batch_id: str, state: Steering, *, ended: bool) -> None:
+        """Have a batch stop for a while, go on, or stop for good; a running chunk hears it soon.
+
+        Args:
+            batch_id: its name.
+            state: what it shall be.
+            ended: whether all its runs have ended: then it can only be made ready for a retry, by `running`.
+
+        Raises:
+            BadRequest: it has ended, or it is cancelled and its runs have not ended yet.
+            ControlUnknown: Redis does not answer.
+        """
+        if ended and state != "running" and (state, self.control.state(batch_id)) != ("cancelled",) * 2:
+            raise BadRequest(f"batch {batch_id} has ended already; see: darkroom show {batch_id}")
+        if state == "paused":
+            self.control.pause(batch_id)
+        elif state == "cancelled":
+            self.control.cancel(batch_id)
+            self.progress.end(batch_id, "cancelled")
+        elif ended:
+            self.control.clear(batch_id)
+        else:
+            self.control.resume(batch_id)
 
     def _waiting(self, stages: Iterable[str]) -> dict[str, str]:
         try:

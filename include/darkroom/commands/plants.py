@@ -1,0 +1,154 @@
+"""The plant as commands see it, on this machine or elsewhere."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Protocol
+
+from darkroom.api import FINAL_STATES, AirflowApi, ApiError, Run
+from darkroom.commands.admission import check_backlog
+from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID, api, batch_named, redis_url
+from darkroom.commands.elsewhere import Elsewhere, is_elsewhere, session
+from darkroom.days import NO_DAILY, Daily
+from darkroom.errors import BadRequest, NoSuchBatch, NotPlanned
+from darkroom.looking import Lookout, Steering
+from darkroom.outlook import Outlook
+from darkroom.records import BatchRequest
+from darkroom.settings import settings
+from darkroom.sight import Sight
+from darkroom.sources import from_here, open_source
+from darkroom.summary import Summary
+
+
+class Plant(Protocol):
+    """What commands ask of a plant."""
+
+    @property
+    def api(self) -> AirflowApi:
+        """Its Airflow: runs and backfills."""
+        ...
+
+    @property
+    def look_every_s(self) -> float:
+        """How often it may be looked at."""
+        ...
+
+    def admit(self, source: str, force: bool) -> str:
+        """Refuse a batch that could not be planned; its source as the plant names it.
+
+        Raises:
+            BadRequest: the source is not there or not allowed; PlantFull: too much waits, and nobody insists.
+        """
+        ...
+
+    def request(self, batch_id: str) -> BatchRequest | None:
+        """What was asked for under a name; None: nothing yet."""
+        ...
+
+    def sight(self, batch_id: str) -> Sight:
+        """All there is to say of a batch.
+
+        Raises:
+            NoSuchBatch: nobody has asked for it.
+        """
+        ...
+
+    def look(self, batch_id: str, run_id: str, flow: str) -> tuple[str, Outlook]:
+        """The state of a run, and its batch's numbers: for asking again and again."""
+        ...
+
+    def wish(self, batch_id: str, state: Steering) -> None:
+        """Pause a batch, resume it, cancel it: see `Lookout.wish`."""
+        ...
+
+    def file(self, batch_id: str, name: str) -> Iterator[bytes]:
+        """A file of the newest manifest, piece by piece.
+
+        Raises:
+            NoSuchBatch: there is none yet.
+        """
+        ...
+
+    def daily(self) -> Daily:
+        """What it runs every day.
+
+        Raises:
+            BadRequest: nothing.
+        """
+        ...
+
+    def places(self, summary: Summary) -> list[str]:
+        """Where a person opens what a batch came to."""
+        ...
+
+
+class Here:
+    """The plant of this machine, or one whose Redis and store this machine reaches as well."""
+
+    look_every_s = 0.5
+
+    @cached_property
+    def api(self) -> AirflowApi:
+        """A session with its API."""
+        return api()
+
+    @cached_property
+    def _live(self) -> Lookout:
+        return Lookout.at(redis_url())
+
+    def admit(self, source: str, force: bool) -> str:
+        """What can be checked before a run is started is checked."""
+        found = from_here(source)  # the plant looks from its own folder
+        open_source(found, settings().source_roots)
+        check_backlog(force)
+        return found
+
+    def request(self, batch_id: str) -> BatchRequest | None:
+        """From the store."""
+        try:
+            return batch_named(batch_id).request()
+        except NotPlanned:
+            return None
+
+    def sight(self, batch_id: str) -> Sight:
+        """Where the plant is down, or forgot the run, what the store holds is still true."""
+        run: Run | None = None
+        try:
+            run = self.api.newest_run(DAG_ID, batch_id)
+        except (ApiError, BadRequest):
+            run = None
+        return Sight.of(batch_named(batch_id), self._live, run)
+
+    def look(self, batch_id: str, run_id: str, flow: str) -> tuple[str, Outlook]:
+        """The manifest is not looked for: that is slow in an object store."""
+        state = self.api.run_state(DAG_ID, run_id)
+        return state, self._live.look(batch_id, flow, state)
+
+    def wish(self, batch_id: str, state: Steering) -> None:
+        """Into Redis, where the chunks look."""
+        ended = self.api.newest_run(DAG_ID, batch_id).state in FINAL_STATES
+        self._live.wish(batch_id, state, ended=ended and not self.api.active_runs(CHILD_DAG_ID, batch_id))
+
+    def file(self, batch_id: str, name: str) -> Iterator[bytes]:
+        """From the store."""
+        summary = self.sight(batch_id).summary
+        if summary is None:
+            raise NoSuchBatch(f"batch {batch_id!r} has no manifest yet")
+        batch = batch_named(batch_id)
+        yield from batch.store.stream(batch.manifest_path(summary.generation, name))
+
+    def daily(self) -> Daily:
+        """From the settings."""
+        told = settings().daily
+        if told is None:
+            raise BadRequest(NO_DAILY)
+        return told
+
+    def places(self, summary: Summary) -> list[str]:
+        """The files themselves."""
+        batch = batch_named(summary.batch_id)
+        return summary.places() + ([batch.store.uri(batch.rejects_path)] if summary.rejects else [])
+
+
+def plant() -> Plant:
+    """The plant that the settings name."""
+    return Elsewhere(session()) if is_elsewhere() else Here()

@@ -1,0 +1,97 @@
+"""`darkroom result`: what a batch came to, as one file."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darkroom.commands.batches import Json, WorkFailed
+from darkroom.commands.plants import plant
+from darkroom.errors import BadRequest
+
+FORMATS = ("jsonl", "parquet")
+
+
+def result(
+    batch: Annotated[str, typer.Argument(help="Name of the batch.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file, or a folder: BATCH.FORMAT in it.")
+    ] = None,
+    kind: Annotated[str, typer.Option("--format", help="jsonl or parquet.")] = "jsonl",
+    as_json: Json = False,
+) -> None:
+    """Fetch the manifest of a batch: one row per item, with its status, picture, seed, verdict, error.
+
+    The newest there is, while the batch goes on, too; it does not wait. Without -o, JSON lines go to standard
+    output; with --json the manifest's numbers go there instead: batch_id, state, file (null without -o) and
+    summary. A file is there whole or not at all.
+
+    Exit code 0: it is there; 1: the batch has no manifest yet; 2: there is no such batch.
+
+    For example:
+
+      darkroom result holiday | jq -r 'select(.status == "failed") | .custom_id'
+
+      darkroom result holiday -o results/ --format parquet --json | jq .summary.completed
+    """
+    if kind not in FORMATS:
+        raise BadRequest(f"--format {kind!r}: choose one of {', '.join(FORMATS)}")
+    if output is None and kind != "jsonl" and not as_json:
+        raise BadRequest(f"--format {kind}: say with -o where the file shall lie")
+    there = plant()
+    seen = there.sight(batch)
+    if seen.summary is None:
+        raise WorkFailed(
+            f"batch {batch} has no manifest yet, it is {seen.outlook.state}; darkroom watch {batch}"
+        )
+    path = output / f"{batch}.{kind}" if output and (output.is_dir() or str(output).endswith("/")) else output
+    if path or not as_json:
+        rows = there.file(batch, f"manifest.{kind}")
+        if path:
+            _save(path, rows)
+        else:
+            _print(rows)
+    if as_json:
+        summary = seen.summary.model_dump(mode="json")
+        told = {
+            "batch_id": batch,
+            "state": seen.outlook.state,
+            "file": path and str(path),
+            "summary": summary,
+        }
+        print(json.dumps(told))
+    elif path:
+        print(f"{path}: {seen.summary}")
+
+
+def _save(path: Path, pieces: Iterable[bytes]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
+            try:
+                draft.writelines(pieces)
+                Path(draft.name).chmod(0o666 & ~_umask())
+                draft.flush()
+                Path(draft.name).replace(path)
+            except BaseException:
+                Path(draft.name).unlink()
+                raise
+    except OSError as error:
+        raise BadRequest(f"-o {path}: {error.strerror}") from error
+
+
+def _print(pieces: Iterable[bytes]) -> None:
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    sys.stdout.flush()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
