@@ -15,10 +15,11 @@ from pathlib import Path
 from darkroom.artifacts import Artifact, ArtifactKey
 from darkroom.attempts import Attempts, Expired, refuse_expired
 from darkroom.batches import Batch
+from darkroom.chunk_report import Report, count
 from darkroom.errors import ChunkStopped, HostSuspect, ItemError, NotPlanned, StageFailed
 from darkroom.flows import FLOWS, Stage
 from darkroom.inputs import read_input
-from darkroom.progress import ChunkNow, ChunkState, Counts, Progress
+from darkroom.progress import ChunkNow, ChunkState, Progress
 from darkroom.rates import Rates
 from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Result, Status
 from darkroom.serving.client import StageClient
@@ -52,27 +53,6 @@ class Lane:
     """Whether a chunk whose every item fails is the host's fault rather than theirs; another shall try it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of a chunk."""
-
-    items: int
-    completed: int
-    rejected: int
-    failed: int
-    undone: int
-    """Left over when the time budget was spent, or when an earlier stage left them."""
-    out_of_time: bool
-    """Whether this try ended because its time budget was spent."""
-    seconds: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.items} items: {self.completed} completed, {self.rejected} rejected, "
-            f"{self.failed} failed, {self.undone} left over, in {self.seconds:.1f} s"
-        )
-
-
 def run_chunk(
     batch: Batch, stage: Stage, chunk_id: str, lane: Lane, out_of_time: Callable[[float], bool]
 ) -> Report:
@@ -96,19 +76,11 @@ def run_chunk(
             part = results
         else:  # somebody else was first, and the first writer wins
             part = batch.part(stage.name, chunk_id) or results
-    counts = count(part)
     run.tell(part, "ended")
-    return Report(
-        len(run.items), counts.done, counts.rejected, counts.failed,
-        len(run.items) - len(part), run.out_of_time, time.monotonic() - begun,
+    return Report.of(
+        len(run.items), part, stage.name, batch.store.uri(batch.part_path(stage.name, chunk_id)),
+        run.out_of_time, time.monotonic() - begun,
     )  # fmt: skip
-
-
-def count(results: Sequence[Result]) -> Counts:
-    """Outcomes by kind."""
-    done = sum(result.status is Status.COMPLETED for result in results)
-    rejected = sum(result.status is Status.REJECTED for result in results)
-    return Counts(done, rejected, len(results) - done - rejected)
 
 
 _Tries = list[tuple[PlannedItem, "Future[Result | None]"]]

@@ -14,7 +14,8 @@ from darkroom.orchestration.triggers import Resumed
 
 if TYPE_CHECKING:
     from darkroom.batches import Batch
-    from darkroom.chunk import Lane, Report
+    from darkroom.chunk import Lane
+    from darkroom.chunk_report import Report
     from darkroom.errors import ChunkStopped
     from darkroom.orchestration.lane import Server
 
@@ -72,6 +73,8 @@ class RunStage(BaseOperator):
                 fence_of(server.name).strike(str(report))
             else:
                 fence_of(server.name).clear()
+        for line in report.lines():
+            self.log.info(line)
         return (
             f"{batch.batch_id} chunk {self.chunk_id}, {stage.name} on {server.name or 'this host'}: {report}"
         )
@@ -92,7 +95,11 @@ class RunStage(BaseOperator):
 
         items = batch.plan_chunk(self.chunk_id)
         names = [item.custom_id for item in (items[0], items[-1])]
-        context["chunk_name"] = " … ".join(dict.fromkeys(names))
+        context["chunk_name"] = name = " … ".join(dict.fromkeys(names))
+        self.log.info("batch %s, chunk %s: %d items, %s", batch.batch_id, self.chunk_id, len(items), name)
+        self.log.info(
+            "%s (%s) on %s, %d at once", stage.name, stage.model, server.name or "this host", stage.batch_size
+        )
         redis_url = settings().redis_url.get_secret_value()
         with open_lane(stage, server) as lane:
             steered = _steered(lane, Control(redis_url), batch.batch_id)
