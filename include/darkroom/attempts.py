@@ -27,6 +27,12 @@ class KilledItsServer(ItemError):
     code = "killed_its_server"
 
 
+class HungItsServer(KilledItsServer):
+    """Its server did not answer in time each time it was tried alone: by its fault, or a crawling host's."""
+
+    code = "hung_its_server"
+
+
 class Expired(ItemError):
     """Its `expires_at` has passed: nobody waits for it any more."""
 
@@ -85,7 +91,8 @@ class Attempts:
                 if not alone:
                     return None
                 if tries >= MAX_TRIES:
-                    raise _spent(KilledItsServer(f"{tries} times: {error}"), tries) from error
+                    kind = HungItsServer if isinstance(error, ServerTimeout) else KilledItsServer
+                    raise _spent(kind(f"{tries} times: {error}"), tries) from error
 
     @contextmanager
     def _alone_on_the_server(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from darkroom.artifacts import Artifact, ArtifactKey
-from darkroom.attempts import Attempts, Expired, refuse_expired
+from darkroom.attempts import Attempts, Expired, HungItsServer, refuse_expired
 from darkroom.batches import Batch
 from darkroom.chunk_report import Report, count
 from darkroom.errors import ChunkStopped, HostSuspect, ItemError, NotPlanned, StageFailed
@@ -118,18 +118,24 @@ class _ChunkRun:
                 if stop := self.lane.should_stop():
                     self.tell(list(outcomes.values()), stop.state, str(stop))
                     raise stop
-                if out_of_time():
-                    self.out_of_time = True
+                if self._spent(out_of_time):
                     log.warning("time budget spent: %d of %d items", len(outcomes), len(self.items))
                     break
                 flying.append([
                     (item, threads.submit(self._run_item, item, before.get(item.custom_id))) for item in group
                 ])  # fmt: skip
                 while len(flying) > int(turn.mine()):
-                    self._land(flying, outcomes, before)
+                    self._land(flying, outcomes, before, out_of_time)
             while flying:
-                self._land(flying, outcomes, before)
+                self._land(flying, outcomes, before, out_of_time)
+        if self.out_of_time:  # where everything crawls, nobody knows which item hangs
+            outcomes = {cid: row for cid, row in outcomes.items() if not _hung(row)}
         return [outcomes[item.custom_id] for item in self.items if item.custom_id in outcomes]
+
+    def _spent(self, out_of_time: Callable[[], bool]) -> bool:
+        """Whether the time budget is spent; once it is, it stays so."""
+        self.out_of_time = self.out_of_time or out_of_time()
+        return self.out_of_time
 
     def tell(self, results: Sequence[Result], state: ChunkState, reason: str = "") -> None:
         """Say how far this chunk is."""
@@ -158,7 +164,13 @@ class _ChunkRun:
             raise NotPlanned(f"chunk {self.chunk_id} has no part of stage {self._upstream}")
         return {row.custom_id: row for row in part}
 
-    def _land(self, flying: deque[_Tries], outcomes: dict[str, Result], before: dict[str, Result]) -> None:
+    def _land(
+        self,
+        flying: deque[_Tries],
+        outcomes: dict[str, Result],
+        before: dict[str, Result],
+        out_of_time: Callable[[], bool],
+    ) -> None:
         """Wait for the oldest batch; items whose server died under them are run again, one at a time.
 
         Alone, the item that kills its server is known by it, and its neighbours pass.
@@ -175,10 +187,12 @@ class _ChunkRun:
         if again:  # alone: also without the batch that was sent ahead
             wait(future for tries in flying for _, future in tries)
         for item in again:
+            if self._spent(out_of_time):
+                break
             result = self._run_item(item, before.get(item.custom_id), alone=True)
             assert result is not None  # noqa: S101 - alone, an item always gets an outcome or raises
             outcomes[item.custom_id] = result
-        self._tell_rate([outcomes[item.custom_id] for item in landed])
+        self._tell_rate([outcomes[item.custom_id] for item in landed if item.custom_id in outcomes])
         if self.lane.doubts:
             self._doubt(
                 [row for row in outcomes.values() if self.stage.name in row.details.get("stages", {})]
@@ -265,6 +279,10 @@ class _ChunkRun:
             width=item.width, height=item.height,
             options={**self.request.options.get(self.stage.name, {}), **own},
         )  # fmt: skip
+
+
+def _hung(row: Result) -> bool:
+    return row.error is not None and row.error.code == HungItsServer.code
 
 
 def _groups(items: list[PlannedItem], size: int) -> Iterator[list[PlannedItem]]:

@@ -38,6 +38,7 @@ class MisbehavingServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.down = False
         self.crashes = 0
+        self.closing = threading.Event()
 
     @property
     def url(self):
@@ -67,6 +68,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return self.die()
             case ["kill", n] if times <= int(n):
                 return self.die()
+            case ["hang"]:
+                self.server.closing.wait()
+                return self.drop()
             case ["slow"]:
                 before = self.server.crashes
                 for _ in range(20):
@@ -113,6 +117,7 @@ def server():
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield server
+        server.closing.set()
         server.shutdown()
 
 
@@ -207,6 +212,25 @@ def test_an_item_that_kills_its_server_is_found_and_its_neighbours_pass(tmp_path
     assert (rows["poison"].status, rows["poison"].error.code) == ("failed", "killed_its_server")
     assert rows["poison"].attempts == 3
     assert rows["good"].status is rows["better"].status is Status.COMPLETED
+
+
+def test_an_item_that_hangs_its_server_is_found_and_its_neighbours_pass(tmp_path, server):
+    batch = batch_of(tmp_path, {"poison": "hang", "good": "fine"})
+    with StageClient(server.url, deadline_s=0.3) as client:
+        generate(batch, Lane(client, "here", Progress(""), (), grace_s=0.5))
+    rows = outcomes(batch)
+    assert (rows["poison"].status, rows["poison"].error.code) == ("failed", "hung_its_server")
+    assert rows["good"].status is Status.COMPLETED
+
+
+def test_a_host_that_crawls_blames_no_item_for_not_answering_in_time(tmp_path, server):
+    batch = batch_of(tmp_path, {f"i{n}": "hang" for n in range(GENERATE.batch_size)} | {"good": "fine"})
+    with StageClient(server.url, deadline_s=0.3) as client:
+        lane = Lane(client, "here", Progress(""), (), grace_s=0.5)
+        looks = iter([False, False])
+        report = run_chunk(batch, GENERATE, "00000", lane, lambda _: next(looks, True))
+    assert report.out_of_time
+    assert batch.part("generate", "00000") == [], "the item that hung, and those not tried, are left over"
 
 
 def test_a_server_that_died_once_costs_no_item(tmp_path, lane):
