@@ -96,7 +96,7 @@ class AirflowSession:
             raise self._silent(error) from error
         if answer.status_code == httpx.codes.FORBIDDEN:
             who = "this token" if self.token else self.user
-            raise NotAllowed(f"Airflow at {self.url} does not let {who} do that (403)")
+            raise NotAllowed(f"Airflow at {self.url} does not let {who} do that: {_detail(answer)}")
         return answer
 
     def _read(self, answer: httpx.Response) -> Any:

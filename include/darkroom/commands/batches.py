@@ -17,6 +17,7 @@ from darkroom.commands.plants import plant
 from darkroom.commands.watching import Watched, watch
 from darkroom.errors import BadRequest, DarkroomError
 from darkroom.flows import DEFAULT_FLOW, FLOWS
+from darkroom.intake import run_terms
 from darkroom.manifest import Summary, VerifyReport
 from darkroom.manifest import verify as verify_batch
 from darkroom.records import batch_id_for
@@ -48,6 +49,18 @@ def submit(
     max_failed_ratio: Annotated[float, typer.Option(help="Share of failed items that fails the run.")] = 0.05,
     priority: Annotated[str, typer.Option(help="bulk, normal or interactive.")] = "normal",
     force: Annotated[bool, typer.Option("--force", help="Start it although too much work waits.")] = False,
+    not_before: Annotated[
+        str | None, typer.Option(help="Begin at this time: 2030-01-31T06:00+01:00, or Z for UTC.")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(help="Say so when it has not ended by this time, written the same way.")
+    ] = None,
+    cancel_at_deadline: Annotated[
+        bool, typer.Option("--cancel-at-deadline", help="And cancel it then; what was computed is kept.")
+    ] = False,
+    callback_url: Annotated[
+        str | None, typer.Option(help="Gets a signed POST at its end; only where the plant allows its host.")
+    ] = None,
     wait: Wait = False,
     as_json: Json = False,
 ) -> None:
@@ -66,11 +79,16 @@ def submit(
     """
     if flow not in FLOWS:
         raise BadRequest(f"--flow {flow!r}: choose one of {', '.join(FLOWS)}")
-    source = plant().admit(source, force)
+    terms = run_terms({
+        "force": force, "not_before": not_before, "deadline": deadline,
+        "cancel_at_deadline": cancel_at_deadline, "callback_url": callback_url,
+    })  # fmt: skip
+    source = plant().admit(source, force, callback_url)
     started = start(source, flow, batch, {
         "options": json_object(options), "respins": respins,
-        "max_failed_ratio": max_failed_ratio, "priority": priority, **({"force": True} if force else {}),
-    })  # fmt: skip
+        "max_failed_ratio": max_failed_ratio, "priority": priority,
+        **terms.model_dump(mode="json", exclude_defaults=True, exclude={"not_before"}),
+    }, terms.not_before)  # fmt: skip
     finish_or_tell(started, wait, as_json)
 
 
@@ -127,7 +145,9 @@ def verify(
         raise WorkFailed(f"batch {batch} does not verify")
 
 
-def start(source: str, flow: str, batch: str | None, params: dict[str, Any]) -> Watched:
+def start(
+    source: str, flow: str, batch: str | None, params: dict[str, Any], not_before: datetime | None = None
+) -> Watched:
     """Trigger `image_flow`; the run's id is the batch's name, so the same name starts one run."""
     batch_id = batch or batch_id_for(None, f"{Path(source).stem}-{flow}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     conf = {"flow": flow, "source": source, "batch_id": batch_id, **params}
@@ -139,7 +159,7 @@ def start(source: str, flow: str, batch: str | None, params: dict[str, Any]) -> 
     if there.request(batch_id) is not None:
         raise BadRequest(taken)
     try:
-        return Watched(batch_id, there.api.trigger(DAG_ID, batch_id, conf), flow)
+        return Watched(batch_id, there.api.trigger(DAG_ID, batch_id, conf, not_before), flow)
     except RunExists as error:
         raise BadRequest(taken) from error
 

@@ -72,10 +72,11 @@ class Elsewhere:
     api: AirflowApi
     look_every_s: float = LOOK_EVERY_S
 
-    def admit(self, source: str, force: bool) -> str:
+    def admit(self, source: str, force: bool, callback_url: str | None = None) -> str:
         """Ask the plant whether it would take a batch of this source now."""
         try:
-            self.api.darkroom("POST", "/api/batches/check", {"source": source, "force": force})
+            wanted = {"source": source, "force": force, "callback_url": callback_url}
+            self.api.darkroom("POST", "/api/batches/check", wanted)
         except BadRequest as error:
             if Path(source).exists():
                 raise BadRequest(
@@ -109,9 +110,10 @@ class Elsewhere:
         """Have its chunks told."""
         self.api.darkroom("PUT", f"{_path(batch_id)}/wish", {"state": state})
 
-    def file(self, batch_id: str, name: str) -> Iterator[bytes]:
-        """A file of the newest manifest."""
-        return self.api.download(f"/batches/{quote(batch_id, safe='')}/files/{quote(name, safe='')}")
+    def file(self, summary: Summary, name: str) -> Iterator[bytes]:
+        """By the route that the contact sheet's page leads to."""
+        batch_id = quote(summary.batch_id, safe="")
+        return self.api.download(f"/batches/{batch_id}/files/{name}?generation={summary.generation}")
 
     def daily(self) -> Daily:
         """What it runs every day."""

@@ -9,7 +9,8 @@ from darkroom.commands.admission import check_backlog
 from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID, api, batch_named, redis_url
 from darkroom.commands.elsewhere import Elsewhere, is_elsewhere, session
 from darkroom.days import NO_DAILY, Daily
-from darkroom.errors import BadRequest, NoSuchBatch, NotPlanned
+from darkroom.delivery.hosts import refuse_callback
+from darkroom.errors import BadRequest, NotPlanned
 from darkroom.looking import Lookout, Steering
 from darkroom.outlook import Outlook
 from darkroom.records import BatchRequest
@@ -32,11 +33,12 @@ class Plant(Protocol):
         """How often it may be looked at."""
         ...
 
-    def admit(self, source: str, force: bool) -> str:
+    def admit(self, source: str, force: bool, callback_url: str | None = None) -> str:
         """Refuse a batch that could not be planned; its source as the plant names it.
 
         Raises:
-            BadRequest: the source is not there or not allowed; PlantFull: too much waits, and nobody insists.
+            BadRequest: the source is not there or not allowed, nor the host to be called back; PlantFull: too
+                much waits, and nobody insists.
         """
         ...
 
@@ -60,12 +62,8 @@ class Plant(Protocol):
         """Pause a batch, resume it, cancel it: see `Lookout.wish`."""
         ...
 
-    def file(self, batch_id: str, name: str) -> Iterator[bytes]:
-        """A file of the newest manifest, piece by piece.
-
-        Raises:
-            NoSuchBatch: there is none yet.
-        """
+    def file(self, summary: Summary, name: str) -> Iterator[bytes]:
+        """A file of a manifest, piece by piece."""
         ...
 
     def daily(self) -> Daily:
@@ -95,8 +93,10 @@ class Here:
     def _live(self) -> Lookout:
         return Lookout.at(redis_url())
 
-    def admit(self, source: str, force: bool) -> str:
+    def admit(self, source: str, force: bool, callback_url: str | None = None) -> str:
         """What can be checked before a run is started is checked."""
+        if callback_url:
+            refuse_callback(callback_url, settings().callback_hosts)
         found = from_here(source)  # the plant looks from its own folder
         open_source(found, settings().source_roots)
         check_backlog(force)
@@ -128,13 +128,10 @@ class Here:
         ended = self.api.newest_run(DAG_ID, batch_id).state in FINAL_STATES
         self._live.wish(batch_id, state, ended=ended and not self.api.active_runs(CHILD_DAG_ID, batch_id))
 
-    def file(self, batch_id: str, name: str) -> Iterator[bytes]:
+    def file(self, summary: Summary, name: str) -> Iterator[bytes]:
         """From the store."""
-        summary = self.sight(batch_id).summary
-        if summary is None:
-            raise NoSuchBatch(f"batch {batch_id!r} has no manifest yet")
-        batch = batch_named(batch_id)
-        yield from batch.store.stream(batch.manifest_path(summary.generation, name))
+        batch = batch_named(summary.batch_id)
+        return batch.store.stream(batch.manifest_path(summary.generation, name))
 
     def daily(self) -> Daily:
         """From the settings."""

@@ -20,7 +20,7 @@ FORMATS = ("jsonl", "parquet")
 def result(
     batch: Annotated[str, typer.Argument(help="Name of the batch.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file, or a folder: BATCH.FORMAT in it.")
+        str | None, typer.Option("--output", "-o", help="A file, or a folder/: BATCH.FORMAT in it.")
     ] = None,
     kind: Annotated[str, typer.Option("--format", help="jsonl or parquet.")] = "jsonl",
     as_json: Json = False,
@@ -49,9 +49,9 @@ def result(
         raise WorkFailed(
             f"batch {batch} has no manifest yet, it is {seen.outlook.state}; darkroom watch {batch}"
         )
-    path = output / f"{batch}.{kind}" if output and (output.is_dir() or str(output).endswith("/")) else output
+    path = _place(output, f"{batch}.{kind}") if output else None
     if path or not as_json:
-        rows = there.file(batch, f"manifest.{kind}")
+        rows = there.file(seen.summary, f"manifest.{kind}")
         if path:
             _save(path, rows)
         else:
@@ -67,6 +67,10 @@ def result(
         print(json.dumps(told))
     elif path:
         print(f"{path}: {seen.summary}")
+
+
+def _place(output: str, name: str) -> Path:
+    return Path(output, name) if output.endswith("/") or Path(output).is_dir() else Path(output)
 
 
 def _save(path: Path, pieces: Iterable[bytes]) -> None:

@@ -14,8 +14,6 @@ from darkroom.commands.watching import Watched
 from darkroom.errors import BadRequest, NoSuchBatch
 
 Name = Annotated[str, typer.Argument(help="Name of the batch.", metavar="BATCH")]
-_LOOKS = 10
-"""So often at most `cancel` looks for runs that were started while it ended others."""
 
 
 def pause(batch: Name, as_json: Json = False) -> None:
@@ -63,7 +61,7 @@ def cancel(batch: Name, as_json: Json = False) -> None:
     """
     there = plant()
     there.wish(batch, "cancelled")  # before its runs end, so that a chunk that goes on a little knows
-    ended = _end_runs(there.api, batch)
+    ended = there.api.end_runs(batch)
     runs = f"ended {', '.join(ended)}" if ended else "nothing of it was running"
     _tell(as_json, {"batch_id": batch, "state": "cancelled", "ended": ended}, f"batch {batch}: {runs}")
 
@@ -86,6 +84,8 @@ def retry(batch: Name, wait: Wait = False, as_json: Json = False) -> None:
         raise BadRequest(f"batch {batch}: {active[0]} is still under way; darkroom cancel {batch} ends it")
     there.wish(batch, "running")
     conf = request.model_dump(mode="json", exclude={"schema_version"}) | {"retry": True}
+    for newest in session.runs_of_batch(DAG_ID, batch)[:1]:  # who was to be told still is
+        conf |= {name: url for name, url in newest.conf.items() if name == "callback_url"}
     run_id = _trigger(session, batch, conf)
     finish_or_tell(Watched(batch, run_id, request.flow), wait, as_json)
 
@@ -106,27 +106,6 @@ def _trigger(session: AirflowApi, batch: str, conf: dict[str, Any]) -> str:
 def _active(session: AirflowApi, dag_id: str, batch: str) -> list[str]:
     """Run ids, the newest first."""
     return [run.run_id for run in session.active_runs(dag_id, batch)]
-
-
-def _end_runs(session: AirflowApi, batch: str) -> list[str]:
-    """End the parent first, else it would take its children's end for their work done and start others.
-
-    Looks again until there are none: one may have been started meanwhile.
-    """
-    ended: list[str] = []
-    newest = session.newest_run(DAG_ID, batch)  # one made by the form has its name in no conf
-    for _ in range(_LOOKS):
-        parents = _active(session, DAG_ID, batch)
-        if newest.state not in FINAL_STATES and newest.run_id not in (*parents, *ended):
-            parents.append(newest.run_id)
-        runs = [(DAG_ID, run_id) for run_id in parents]
-        runs += [(CHILD_DAG_ID, run_id) for run_id in _active(session, CHILD_DAG_ID, batch)]
-        if not runs:
-            break
-        for dag_id, run_id in runs:
-            session.fail(dag_id, run_id)
-            ended.append(run_id)
-    return ended
 
 
 def _tell(as_json: bool, value: dict[str, Any], text: str) -> None:
