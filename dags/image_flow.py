@@ -12,6 +12,8 @@ Run a batch of items through one of the flows `A`, `A_C`, `B_C`.
 * **Again**: clear any task. Plans, parts, images and manifests are written once; what exists is not
   computed again. Start it again on the same `batch_id`: what is missing is computed, with `retry` also what
   failed.
+* **When**: not before `not_before`; at its `deadline` whoever should know is told (Airflow's deadline
+  alerts), and asked to, it is cancelled. With `callback_url`, `callback_flow` tells of its end.
 * **Where**: `{store}/batches/{batch_id}/`; bad lines of the source are in `rejects.jsonl`.
 * **Example**: `{"flow": "A_C", "source": "examples/prompts.jsonl"}`
 """
@@ -20,6 +22,7 @@ from airflow.sdk import dag
 
 from darkroom.flows import FLOWS
 from darkroom.orchestration.children import respin, run_shards
+from darkroom.orchestration.deadlines import DEADLINE
 from darkroom.orchestration.defaults import DAG_DEFAULTS, start_params
 from darkroom.orchestration.groups import run_flow
 from darkroom.orchestration.tasks import choose_flow, collect, deliver, plan, verdict
@@ -30,6 +33,7 @@ from darkroom.orchestration.tasks import choose_flow, collect, deliver, plan, ve
     description="Run a batch of prompts or pictures through A, A_C or B_C.",
     doc_md=__doc__,
     params=start_params(),
+    deadline=DEADLINE,
     tags=["darkroom"],
     **DAG_DEFAULTS,
 )

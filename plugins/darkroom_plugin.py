@@ -5,11 +5,16 @@ from typing import Any
 
 from airflow.sdk.plugins_manager import AirflowPlugin
 
+from darkroom.orchestration import listener
+from darkroom.orchestration.deadlines import DeadlineOfRun
+
 
 class DarkroomPlugin(AirflowPlugin):
     """Every process of Airflow's loads this, tasks too: what is heavy waits until the api-server asks."""
 
     name = "darkroom"
+    listeners = (listener,)
+    deadline_references = (DeadlineOfRun,)
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ Source: https://airflow.apache.org/docs/apache-airflow/stable/stable-rest-api-re
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
@@ -21,6 +22,8 @@ RIDE_OUT_S = 90
 _JSON = {"Accept": "application/json"}
 _PAGE = 100
 """Rows that the API gives at most at once."""
+_LOOKS = 10
+"""So often at most `end_runs` looks for runs that were started while it ended others."""
 FINAL_STATES = ("success", "failed")
 
 
@@ -48,14 +51,20 @@ class Run:
 class AirflowApi(AirflowSession):
     """Runs, tasks and pools of the Airflow that a session leads to."""
 
-    def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> str:
+    def trigger(
+        self, dag_id: str, run_id: str, conf: dict[str, Any], run_after: datetime | None = None
+    ) -> str:
         """Start a run. A run id that is taken is refused, so a repeated call starts one run.
+
+        With `run_after` it is queued at once and begins at that time.
 
         Raises:
             BadRequest: the conf breaks the DAG's params.
             RunExists: the run id is taken.
         """
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        if run_after is not None:
+            body["run_after"] = run_after.isoformat()
         return str(self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     @retry(
@@ -94,6 +103,34 @@ class AirflowApi(AirflowSession):
     def fail(self, dag_id: str, run_id: str) -> None:
         """End a run: its tasks are stopped and it counts as failed."""
         self.call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+
+    def note(self, dag_id: str, run_id: str, text: str) -> None:
+        """Write a note on a run, over the one it has."""
+        self.call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"note": text})
+
+    def end_runs(self, batch_id: str) -> list[str]:
+        """End all runs of a batch; their ids, in order.
+
+        The parent first, else it would take its children's end for their work done and start others. Looks
+        again until there are none: one may have been started meanwhile.
+
+        Raises:
+            BadRequest: no run works on the batch.
+        """
+        ended: list[str] = []
+        newest = self.newest_run(DAG_ID, batch_id)  # one made by the form has its name in no conf
+        for _ in range(_LOOKS):
+            parents = [run.run_id for run in self.active_runs(DAG_ID, batch_id)]
+            if newest.state not in FINAL_STATES and newest.run_id not in (*parents, *ended):
+                parents.append(newest.run_id)
+            runs = [(DAG_ID, run_id) for run_id in parents]
+            runs += [(CHILD_DAG_ID, run.run_id) for run in self.active_runs(CHILD_DAG_ID, batch_id)]
+            if not runs:
+                break
+            for dag_id, run_id in runs:
+                self.fail(dag_id, run_id)
+                ended.append(run_id)
+        return ended
 
     def wait(self, dag_id: str, run_id: str, timeout_s: float) -> str:
         """The final state of a run.

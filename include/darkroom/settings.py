@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     """While more work than this waits, no more is taken on unless somebody insists; 0: no limit."""
     callback_hosts: list[str] = []
     """Who may be told of a batch's end: hosts (`hooks.example.com`, `*.example.com`); private addresses only
-    where they, or their network, are named too (`10.1.2.0/24`). Empty: nobody; see docs/how-to/callbacks.md."""
+    where they, or their network, are named too (`10.1.2.0/24`). Empty: nobody. docs/how-to/callbacks.md"""
     server_grace_s: float = 90.0
     """How long a chunk waits for a server that is restarting before it gives way."""
 

@@ -62,7 +62,7 @@ def expected(first_task, after_collect, tail):
 
 
 def test_the_folder_holds_exactly_these_dags(dags):
-    assert set(dags) == {"image_flow", "shard_flow", "daily_flow"}
+    assert set(dags) == {"image_flow", "shard_flow", "daily_flow", "callback_flow"}
 
 
 def test_image_flow_has_exactly_these_edges(dags):
@@ -224,6 +224,10 @@ def test_every_queue_has_a_worker_and_every_worker_a_queue(tmp_path):
         ("respins", 6),
         ("respins", 0.5),
         ("priority", "urgent"),
+        ("not_before", "tomorrow"),
+        ("deadline", "2030-01-01 00:00"),
+        ("cancel_at_deadline", "yes"),
+        ("callback_url", 5),
     ],
 )
 def test_a_bad_value_is_refused_when_the_run_is_triggered(dags, name, value):
@@ -253,3 +257,18 @@ print("LOADED", json.dumps([module for module in heavy if module in sys.modules]
 
 def test_the_docs_of_the_dags_are_current(dags):
     assert (REPOSITORY / "docs" / "dags.md").read_text() == page(dags), "run: make docs"
+
+
+def test_a_callback_is_tried_for_a_day_at_growing_intervals_without_holding_light_work_up(dags):
+    post = dags["callback_flow"].get_task("post")
+    waits = [min(10 * 2**n, post.max_retry_delay.total_seconds()) for n in range(post.retries)]
+    assert 20 * 3600 < sum(waits) < 48 * 3600
+    assert (post.retry_exponential_backoff, post.retry_delay.total_seconds()) == (2, 10)
+    assert (post.retry_policy, post.max_active_tis_per_dag, post.pool) == (None, 1, "light")
+    assert dags["callback_flow"].max_active_runs >= 10_000
+
+
+def test_only_image_flow_has_a_deadline_and_it_is_the_runs_own(dags):
+    assert {dag_id for dag_id, dag in dags.items() if dag.deadline} == {"image_flow"}
+    (alert,) = dags["image_flow"].deadline
+    assert (alert.interval.total_seconds(), type(alert.reference).__name__) == (0, "DeadlineOfRun")

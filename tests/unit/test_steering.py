@@ -43,7 +43,7 @@ class Runs(AirflowApi):
         while self.late:
             self.runs[CHILD_DAG_ID].insert(0, self.late.pop())
 
-    def trigger(self, dag_id, run_id, conf):
+    def trigger(self, dag_id, run_id, conf, run_after=None):
         if any(run.run_id == run_id for run in self.runs[dag_id]):
             raise RunExists(f"exists already: {run_id}")
         self.runs[dag_id].insert(0, Run(run_id, "queued", conf))

@@ -19,6 +19,18 @@ _GLOBAL_V6 = ipaddress.ip_network("2000::/3")
 _6TO4 = ipaddress.ip_network("2002::/16")
 
 
+def refuse_callback(url: str, allowed: Sequence[str]) -> None:
+    """Refuse at the start a `callback_url` that nothing would be sent to at the end.
+
+    Raises:
+        HostNotAllowed: its host is not among those allowed.
+    """
+    try:
+        allowed_url(url, allowed)
+    except HostNotAllowed as error:
+        raise HostNotAllowed(f"callback_url: {error}; see docs/how-to/callbacks.md") from None
+
+
 def allowed_url(url: str, allowed: Sequence[str]) -> httpx.URL:
     """A URL as it will be used, if its host is named; asks no DNS.
 

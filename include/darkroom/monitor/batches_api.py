@@ -15,6 +15,7 @@ from darkroom.api import CHILD_DAG_ID, FINAL_STATES, Run
 from darkroom.backlog import backlog, refuse_when_full
 from darkroom.batches import Batch
 from darkroom.days import NO_DAILY, Daily
+from darkroom.delivery.hosts import refuse_callback
 from darkroom.errors import BadRequest, DarkroomError, NoSuchBatch, NotPlanned, PlantFull
 from darkroom.looking import Lookout, Steering
 from darkroom.monitor.access import DAG_ID, MAY_LOOK, MAY_START
@@ -59,6 +60,7 @@ class Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
     source: Annotated[str, Field(min_length=1, max_length=2048)]
     force: bool = False
+    callback_url: str | None = None
 
 
 @router.get("/batches/{batch_id}")
@@ -93,6 +95,8 @@ def check(wanted: Wanted) -> Wanted:
     """Refuse what `plan` would: a source that is not there or not allowed, and a plant that is full."""
     here, live = settings(), _live()
     open_source(wanted.source, here.source_roots)
+    if wanted.callback_url:
+        refuse_callback(wanted.callback_url, here.callback_hosts)
     if not wanted.force:
         refuse_when_full(backlog(live.progress, live.rates, live.fleet), here.max_backlog_hours)
     return wanted

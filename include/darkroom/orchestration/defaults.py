@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
+from darkroom.delivery.event import KINDS
 from darkroom.errors import DarkroomError, ItemError
 from darkroom.flows import DEFAULT_FLOW, FLOWS
 from darkroom.stages.options import options_by_stage
@@ -175,6 +176,17 @@ def start_params() -> dict[str, Param]:
             description="Gets one signed POST when the batch ends, or is late. Only hosts that "
             "`callback_hosts` allows.",
         ),
+    }
+
+
+def callback_params() -> dict[str, Param]:
+    """What `callback_flow` is started with, when a run of `image_flow` ends or is late."""
+    return {
+        "event": Param("batch.completed", type="string", enum=list(KINDS), title="Event"),
+        "batch_id": Param(None, type="string", title="Batch", description="Of which batch."),
+        "run_id": Param(None, type="string", title="Run", description="The run of it that has ended."),
+        "callback_url": Param(None, type="string", maxLength=2048, title="Callback URL"),
+        "at": Param(None, type="string", format="date-time", title="When it happened"),
     }
 
 

@@ -61,14 +61,19 @@ def plan() -> list[str]:
     """Read the source, fix the plan; the chunks that this run takes itself: none of a batch of shards."""
     from darkroom.backlog import backlog, ready_servers, refuse_when_full, seconds_per_item
     from darkroom.fleet import Fleet
-    from darkroom.intake import plan_batch
+    from darkroom.intake import plan_batch, run_terms
+    from darkroom.orchestration.telling import refuse_untold
     from darkroom.progress import Progress
     from darkroom.rates import Rates
     from darkroom.runs import chunks_here
     from darkroom.settings import settings
 
     batch, here = _batch(), settings()
-    url = here.redis_url.get_secret_value()
+    url, terms = here.redis_url.get_secret_value(), run_terms(get_current_context()["params"])
+    if terms.callback_url:
+        refuse_untold(terms.callback_url)
+    if terms.not_before and terms.not_before > datetime.now(UTC):
+        raise AirflowRescheduleException(terms.not_before)
     with store_patience():
         progress, rates, fleet = Progress(url), Rates(url), Fleet(url)
         if batch.index() is None and not _param("force"):

@@ -61,11 +61,18 @@ def _capacity(stack: Stack, light_slots: int) -> Part:
             "DARKROOM_REDIS_URL": stack.redis_url(PROGRESS),
             "DARKROOM_BROKER_URL": stack.redis_url(BROKER),
             "DARKROOM_LIGHT_SLOTS": str(light_slots),
-            "DARKROOM_API_URL": stack.api_url,
-            "DARKROOM_API_USER": ADMIN,
-            "DARKROOM_API_PASSWORD": stack.credentials.admin_password,
+            **_login(stack),
         },
     )
+
+
+def _login(stack: Stack) -> dict[str, str]:
+    """For who changes pools, and who ends the runs of a batch at its deadline."""
+    return {
+        "DARKROOM_API_URL": stack.api_url,
+        "DARKROOM_API_USER": ADMIN,
+        "DARKROOM_API_PASSWORD": stack.credentials.admin_password,
+    }
 
 
 def _engines(stack: Stack) -> list[Part]:
@@ -91,10 +98,13 @@ def _engines(stack: Stack) -> list[Part]:
 def _airflow(stack: Stack) -> list[Part]:
     env = environment.airflow(stack)
 
-    def part(name: str, *options: str, needs: tuple[str, ...], key: str, stop_wait_s: int = 10) -> Part:
+    def part(
+        name: str, *options: str, needs: tuple[str, ...], key: str, stop_wait_s: int = 10, **more: str
+    ) -> Part:
         command = (_PYTHON, "-m", "airflow", name, *options)
         probe = partial(health.airflow_beats, stack, key)
-        return Part(name, command, probe, ("schema", *needs), ("api-server",), env, stop_wait_s=stop_wait_s)
+        needs = ("schema", *needs)
+        return Part(name, command, probe, needs, ("api-server",), env | more, stop_wait_s=stop_wait_s)
 
     api = Part(
         "api-server", (_PYTHON, "-m", "airflow", "api-server"),
@@ -105,5 +115,5 @@ def _airflow(stack: Stack) -> list[Part]:
         api,
         part("scheduler", needs=("valkey",), key="scheduler"),
         part("dag-processor", needs=(), key="dag_processor"),
-        part("triggerer", "--skip-serve-logs", needs=(), key="triggerer", stop_wait_s=3),
+        part("triggerer", "--skip-serve-logs", needs=(), key="triggerer", stop_wait_s=3, **_login(stack)),
     ]

@@ -1,0 +1,77 @@
+"""What Airflow tells us: that a run has ended, by itself or because somebody ended it.
+
+Airflow calls these in the scheduler, or in the api-server where a person sets a run's state. A run without
+`callback_url` costs nothing; of one with it, a run of `callback_flow` is made in the metadata database, so
+`image_flow` needs no task for it, and is told of whichever way it ends.
+"""
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.listeners import hookimpl
+
+if TYPE_CHECKING:
+    from darkroom.delivery.event import Kind
+
+log = logging.getLogger(__name__)
+
+
+@hookimpl
+def on_dag_run_success(dag_run: Any) -> None:
+    """A run has succeeded."""
+    _tell(dag_run, succeeded=True)
+
+
+@hookimpl
+def on_dag_run_failed(dag_run: Any) -> None:
+    """A run has failed, or was ended."""
+    _tell(dag_run, succeeded=False)
+
+
+def _tell(dag_run: Any, succeeded: bool) -> None:
+    url = (dag_run.conf or {}).get("callback_url")
+    if dag_run.dag_id != "image_flow" or not url:
+        return
+    from darkroom.control import Control
+    from darkroom.delivery.hosts import allowed_url
+    from darkroom.errors import HostNotAllowed
+    from darkroom.orchestration.telling import start_of
+    from darkroom.records import batch_id_for
+    from darkroom.settings import settings
+
+    try:
+        allowed_url(url, settings().callback_hosts)
+    except HostNotAllowed:
+        return  # `plan` has said so
+    batch_id = batch_id_for(dag_run.conf.get("batch_id"), dag_run.run_id)
+    control = Control(settings().redis_url.get_secret_value())
+    kind: Kind = "batch.completed" if succeeded else "batch.failed"
+    if not succeeded and control.state(batch_id) == "cancelled":
+        kind = "batch.cancelled"
+    now = datetime.now(UTC)
+    _start(**start_of(kind, batch_id, dag_run.run_id, url, now.isoformat(), dag_run.clear_number), now=now)
+
+
+def _start(run_id: str, conf: dict[str, Any], now: datetime) -> None:
+    """Make the run, in a transaction of its own: that of the scheduler is not ours to commit."""
+    from airflow.models.dagbag import DBDagBag
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
+    from airflow.utils.types import DagRunTriggeredByType, DagRunType
+    from sqlalchemy.exc import IntegrityError
+
+    from darkroom.orchestration.telling import CALLBACK_FLOW
+
+    try:
+        with create_session(scoped=False) as session:
+            dag = DBDagBag().get_latest_version_of_dag(CALLBACK_FLOW, session=session)
+            if dag is None:
+                log.error("%s is not told, for there is no DAG %s", run_id, CALLBACK_FLOW)
+                return
+            dag.create_dagrun(
+                run_id=run_id, run_after=now, conf=conf, run_type=DagRunType.MANUAL,
+                triggered_by=DagRunTriggeredByType.OPERATOR, state=DagRunState.QUEUED, session=session,
+            )  # fmt: skip
+    except IntegrityError:
+        log.info("%s is there already", run_id)
