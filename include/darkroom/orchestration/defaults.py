@@ -9,7 +9,8 @@ from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from darkroom.delivery.event import KINDS
 from darkroom.errors import DarkroomError, ItemError
-from darkroom.flows import DEFAULT_FLOW, FLOWS
+from darkroom.flows import DEFAULT_FLOW, FLOWS, STAGES
+from darkroom.orchestration.source_param import source_param
 from darkroom.stages.options import options_by_stage
 
 RETRIES = 4
@@ -17,6 +18,8 @@ RETRIES = 4
 
 
 _OUT_OF_MEMORY_S = 60
+_FAILURES, _TIME = "What may fail, and what is tried again", "When it runs, and who is told"
+"""Parts of the form that are folded in; what has no such part is what a person must know."""
 
 
 def _errors(base: type[DarkroomError]) -> Iterator[type[DarkroomError]]:
@@ -60,6 +63,12 @@ DAG_DEFAULTS: dict[str, Any] = {
 }
 
 
+def _flow_help() -> str:
+    """Every stage in a line, in the order of the flows."""
+    names = dict.fromkeys(name for flow in FLOWS.values() for name in flow.stages)
+    return "\n".join(f"- **{name}** is {STAGES[name].summary}" for name in names)
+
+
 def _options_help() -> str:
     """Every option with its limits, default and meaning, as a Markdown list."""
     # Bold, not code: the form's line height is too small for the frames it draws around code.
@@ -82,19 +91,9 @@ def start_params() -> dict[str, Param]:
             title="Flow",
             enum=list(FLOWS),
             values_display={flow.name: f"{flow.name}: {flow.summary}" for flow in FLOWS.values()},
-            description="A generates from a prompt, B enhances an uploaded picture, C inspects; "
-            "A_C is A, then C.",
+            description_md=_flow_help(),
         ),
-        "source": Param(
-            "examples/prompts.jsonl",
-            type="string",
-            title="Source",
-            minLength=1,
-            maxLength=2048,
-            examples=["examples/prompts.jsonl", "examples/prompts.csv", "examples/photos"],
-            description="A JSONL, CSV or Parquet file of prompts (flows A, A_C) or of pictures (flow B_C), "
-            "also compressed, a glob, in an object store; or a folder of pictures. Under an allowed root.",
-        ),
+        "source": source_param(),
         "batch_id": Param(
             None,
             type=["null", "string"],
@@ -107,6 +106,7 @@ def start_params() -> dict[str, Param]:
             {},
             type="object",
             title="Options per stage",
+            section="Options of the models",
             properties={stage: kind.model_json_schema() for stage, kind in options_by_stage().items()},
             additionalProperties=False,
             examples=[{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}],
@@ -116,6 +116,7 @@ def start_params() -> dict[str, Param]:
             0.05,
             type="number",
             title="Failed items allowed",
+            section=_FAILURES,
             minimum=0,
             maximum=1,
             description="Share of items that may fail before the run fails; the manifest is written anyway.",
@@ -124,6 +125,7 @@ def start_params() -> dict[str, Param]:
             1,
             type="integer",
             title="Respins",
+            section=_FAILURES,
             minimum=0,
             maximum=5,
             description="How often what C rejected is tried again with a new seed.",
@@ -132,6 +134,7 @@ def start_params() -> dict[str, Param]:
             "normal",
             type="string",
             title="Priority",
+            section=_TIME,
             enum=["backfill", "bulk", "normal", "interactive"],
             description="Whose chunks go first when lanes are scarce, from last to first.",
         ),
@@ -139,12 +142,14 @@ def start_params() -> dict[str, Param]:
             False,
             type="boolean",
             title="Retry what failed",
+            section=_FAILURES,
             description="Of a batch that has run: what failed goes round again, too.",
         ),
         "force": Param(
             False,
             type="boolean",
             title="Start even if the plant is full",
+            section=_TIME,
             description="Plan although more hours of work wait than `max_backlog_hours` allows.",
         ),
         "not_before": Param(
@@ -152,6 +157,7 @@ def start_params() -> dict[str, Param]:
             type=["null", "string"],
             format="date-time",
             title="Not before",
+            section=_TIME,
             description="Begin at this time, with its zone; until then the run holds no slot.",
         ),
         "deadline": Param(
@@ -159,12 +165,14 @@ def start_params() -> dict[str, Param]:
             type=["null", "string"],
             format="date-time",
             title="Deadline",
+            section=_TIME,
             description="Who should know is told when the batch has not ended by this time.",
         ),
         "cancel_at_deadline": Param(
             False,
             type="boolean",
             title="Cancel at the deadline",
+            section=_TIME,
             description="Then the batch is also cancelled; what was computed is kept.",
         ),
         "callback_url": Param(
@@ -173,6 +181,7 @@ def start_params() -> dict[str, Param]:
             format="uri",
             maxLength=2048,
             title="Callback URL",
+            section=_TIME,
             description="Gets one signed POST when the batch ends, or is late. Only hosts that "
             "`callback_hosts` allows.",
         ),

@@ -1,0 +1,49 @@
+"""The field `source` of the start form: what lies outside the allowed roots is refused at trigger time."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from airflow.sdk import Param
+
+from darkroom.inputs import is_remote, local_path
+from darkroom.settings import settings
+
+_EXAMPLES = ["examples/prompts.jsonl", "examples/prompts.csv", "examples/photos"]
+
+
+def source_param() -> Param:
+    """What a person may name as the source of a batch."""
+    return Param(
+        _EXAMPLES[0],
+        type="string",
+        title="Source",
+        minLength=1,
+        maxLength=2048,
+        pattern=pattern(settings().input_roots),
+        examples=_EXAMPLES,
+        description_md="Prompts for the flows that begin with A, pictures for those that begin with B. "
+        "A JSONL, CSV or Parquet file, such as **examples/prompts.csv**, also compressed; many by a glob, "
+        "such as **inputs/\\*.csv**; the same in an object store; or a folder of pictures, such as "
+        "**examples/photos**. It must lie under an allowed root.",
+    )
+
+
+def pattern(roots: Sequence[str]) -> str:
+    """A regular expression for a path without a beginning, or with that of a root.
+
+    Only the text can be looked at when a run is triggered. Whether there is a file, and where links lead,
+    `plan` says before anything else.
+    """
+    under = "|".join(re.escape(beginning) for root in roots for beginning in _beginnings(root))
+    return rf"^(?!.*(^|/)\.\.(/|$))((?![A-Za-z][A-Za-z0-9+.-]*://|/).+|({under})(/.*)?)$"
+
+
+def _beginnings(root: str) -> Iterator[str]:
+    if is_remote(root):
+        yield root.rstrip("/")
+        return
+    for path in dict.fromkeys([str(local_path(root)), os.path.realpath(local_path(root))]):
+        yield path.rstrip("/")
+        yield Path(path).as_uri().rstrip("/")
