@@ -29,6 +29,10 @@ def stack():
     """A stack with every part at work; a test that breaks it waits until it is whole again."""
     new = new_stack()
     overrides = OVERRIDES | {"dag_processor.dag_bundle_config_list": json.dumps(BUNDLES)}
-    new.more = {"DARKROOM_DAILY": json.dumps(DAILY), "DARKROOM_AIRFLOW_OVERRIDES": json.dumps(overrides)}
+    new.more = {
+        "DARKROOM_DAILY": json.dumps(DAILY),
+        "DARKROOM_AIRFLOW_OVERRIDES": json.dumps(overrides),
+        "DARKROOM_CALLBACK_HOSTS": json.dumps(["127.0.0.1"]),
+    }
     with running(new) as started:
         yield started

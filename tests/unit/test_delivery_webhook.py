@@ -2,10 +2,7 @@
 
 import socket
 import ssl
-import struct
-import threading
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from cryptography import x509
@@ -13,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook, WebhookVerificationError
+from tests.receiver import receiving
 
 from darkroom.delivery import webhook
 from darkroom.delivery.webhook import body_of, deliver, message_id
@@ -21,52 +19,6 @@ from darkroom.errors import CallbackGone, HostNotAllowed, NotDelivered
 SECRET = "whsec_" + "c2VjcmV0" * 4
 EVENT = {"type": "batch.completed", "timestamp": "2030-01-01T00:00:00Z", "data": {"batch_id": "ü\u2028"}}
 HERE = ["127.0.0.1"]
-
-
-class Receiver(ThreadingHTTPServer):
-    """Answers as it is told, and keeps what it got."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers = []
-        self.got = []
-        self.let_go = threading.Event()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/hook?token=hush"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.got.append((dict(self.headers), body))
-        answer = self.server.answers.pop(0) if self.server.answers else 204
-        if answer == "hang":
-            self.server.let_go.wait(30)
-        elif answer == "reset":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-        elif answer == "endless":
-            self.send_response(200)
-            self.end_headers()
-            while not self.server.let_go.is_set():
-                try:
-                    self.wfile.write(b"x" * 65536)
-                except OSError:
-                    return
-        else:
-            self.send_response(answer)
-            if answer in (301, 302, 307, 308):
-                self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
-            self.end_headers()
-
-    do_GET = do_POST
-
-    def log_message(self, *_):
-        pass
 
 
 def certificate_for(name, folder):
@@ -91,11 +43,8 @@ def certificate_for(name, folder):
 
 @pytest.fixture
 def receiver():
-    with Receiver() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with receiving() as server:
         yield server
-        server.let_go.set()
-        server.shutdown()
 
 
 def test_a_receiver_verifies_what_it_gets_with_the_library(receiver):

@@ -1,0 +1,92 @@
+"""Not before, by when, and told when done, on the real plant."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from standardwebhooks import Webhook
+
+from darkroom.commands.batches import api
+from darkroom.commands.connection import DAG_ID, redis_url
+from darkroom.control import Control
+from darkroom.orchestration.telling import CALLBACK_FLOW, CONNECTION
+from tests.receiver import receiving
+from tests.stack.plant import finished, source, started, until
+
+SECRET = "whsec_" + "c2VjcmV0" * 4
+
+
+@pytest.fixture(scope="module")
+def receiver(stack):
+    connection = {"connection_id": CONNECTION, "conn_type": "generic", "password": SECRET}
+    api().call("POST", "/api/v2/connections", json=connection)
+    with receiving() as server:
+        yield server
+    api().call("DELETE", f"/api/v2/connections/{CONNECTION}")
+
+
+def one_item():
+    return source("told.jsonl", json.dumps({"custom_id": "a", "prompt": "a large red circle"}))
+
+
+def verified(receiver, count):
+    """What has come, when it is that much; each held against its signature."""
+    got = until(lambda: len(receiver.got) >= count and list(receiver.got), f"{count} callbacks")
+    return [(headers["webhook-id"], Webhook(SECRET).verify(body, headers)) for headers, body in got]
+
+
+def test_who_asked_for_it_is_told_of_the_end_once_though_not_at_the_first_try(receiver):
+    receiver.got.clear()
+    receiver.answers[:] = [503]
+    run = started("A", one_item(), callback_url=receiver.url)
+    _, summary = finished(run)
+    (first, _), (second, event) = verified(receiver, 2)
+    assert first == second
+    assert (event["type"], event["data"]["state"]) == ("batch.completed", "succeeded")
+    assert event["data"]["batch_id"] == run.batch_id
+    assert event["data"]["counts"]["completed"] == summary.completed == 1
+    told = f"{run.run_id}__batch.completed"
+    assert api().wait(CALLBACK_FLOW, told, 60) == "success"
+    assert len(receiver.got) == 2
+
+
+def test_a_batch_that_misses_its_deadline_is_late_and_cancelled_and_both_is_told(receiver):
+    receiver.got.clear()
+    batch = f"test-{uuid4().hex[:12]}"
+    control = Control(redis_url())
+    control.pause(batch)  # so it can't end in time
+    deadline = datetime.now(UTC) + timedelta(seconds=5)
+    conf = {
+        "flow": "A", "source": str(one_item()), "batch_id": batch, "callback_url": receiver.url,
+        "deadline": deadline.isoformat(), "cancel_at_deadline": True,
+    }  # fmt: skip
+    api().trigger(DAG_ID, batch, conf)
+    assert api().wait(DAG_ID, batch, 120) == "failed"
+    events = [event for _, event in verified(receiver, 2)]
+    assert {event["type"] for event in events} == {"batch.late", "batch.cancelled"}
+    assert control.state(batch) == "cancelled"
+    note = api().call("GET", f"/api/v2/dags/{DAG_ID}/dagRuns/{batch}")["note"]
+    assert "late: the deadline" in note
+    (missed,) = api().call("GET", f"/ui/dags/{DAG_ID}/dagRuns/{batch}/deadlines")["deadlines"]
+    assert missed["missed"] is True
+
+
+def test_a_batch_begins_not_before_its_time_and_spends_no_try_on_waiting(stack):
+    not_before = datetime.now(UTC) + timedelta(seconds=6)
+    run = started("A", one_item(), not_before=not_before.isoformat())
+    finished(run)
+    plan = next(ti for ti in api().task_instances(DAG_ID, run.run_id) if ti["task_id"] == "plan")
+    assert datetime.fromisoformat(plan["end_date"]) >= not_before
+    assert plan["try_number"] == 1
+
+
+def test_a_callback_to_a_host_that_is_not_allowed_is_refused_in_one_line(stack):
+    done = stack.darkroom(
+        "submit", "examples/prompts.csv", "--flow", "A", "--callback-url", "https://a.example/"
+    )
+    assert done.returncode == 2
+    assert "callback_url: host 'a.example' is not among those allowed (127.0.0.1)" in done.stderr
+    run = started("A", "examples/prompts.csv", callback_url="https://a.example/")
+    assert api().wait(DAG_ID, run.run_id, 120) == "failed"
+    assert api().failure(DAG_ID, run.run_id).startswith("plan: callback_url: host 'a.example'")
