@@ -18,6 +18,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 from darkroom.batches import Batch
 from darkroom.errors import BadRequest
 from darkroom.intake import plan_batch
+from darkroom.manifest import collect
 from darkroom.orchestration import daily
 from darkroom.orchestration.dag_docs import load_dags
 from darkroom.settings import REPOSITORY, settings
@@ -201,6 +202,30 @@ def test_a_partition_that_does_not_come_fails_or_skips_the_run_as_set(setting, m
     setting(missing=missing)
     with pytest.raises(raised, match=r"10-01\.jsonl is not there, 12 h after the run of 2026-10-01 was due"):
         daily.WaitForPartition(task_id="wait_for_partition").execute(context(day=date(2026, 10, 1)))
+
+
+def publish(monkeypatch, state, run):
+    """What `publish` puts into the event when the day's run ended so."""
+    event = SimpleNamespace(extra={})
+    ti = SimpleNamespace(get_dagrun_state=lambda dag_id, run_id: state)
+    told = context() | {"ti": ti, "outlet_events": {daily.MANIFEST: event}}
+    monkeypatch.setattr(daily, "get_current_context", lambda: told)
+    daily.publish.function([run])
+    return event.extra
+
+
+def test_the_event_of_a_day_says_where_its_manifest_is_and_what_is_in_it(setting, tmp_path, monkeypatch):
+    summary = collect(planned(tmp_path))
+    extra = publish(monkeypatch, "success", named())
+    assert extra["manifest"] == summary.uris["manifest.parquet"]
+    assert (extra["day"], extra["batch_id"], extra["generation"]) == (f"{DAY}", f"daily-{DAY}", 1)
+    assert (extra["items"], extra["completed"], extra["failed"]) == (1, 0, 1)
+
+
+def test_a_day_whose_run_failed_is_not_published_whatever_manifest_there_is(setting, tmp_path, monkeypatch):
+    collect(planned(tmp_path))
+    with pytest.raises(AirflowFailException, match=rf"daily-{DAY}__\w+ of image_flow failed: "):
+        publish(monkeypatch, "failed", named())
 
 
 def test_without_the_setting_a_run_by_hand_says_what_is_missing(monkeypatch):
