@@ -153,6 +153,11 @@ class BatchRequest(Record):
     priority: Literal["backfill", "bulk", "normal", "interactive"] = "normal"
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def conf(self) -> dict[str, Any]:
+        """The conf of a run that asks for the same."""
+        return self.model_dump(mode="json", exclude={"schema_version"})
+
 
 class RunTerms(Record):
     """How and when one run goes about a batch: those of its params that are not kept with the batch.

@@ -207,15 +207,19 @@ def test_a_wish_that_is_none_is_refused(user, store):
 
 def test_a_source_is_refused_before_a_run_is_started(user, store, tmp_path, valkey):
     (tmp_path / "a.jsonl").write_text("{}\n")
-    assert user.post("/batches/check", json={"source": "a.jsonl"}).status_code == 200
+    assert user.post("/batches/check", json={"source": "a.jsonl", "flow": "A"}).status_code == 200
     for source, told in (("/etc/passwd", "outside"), ("b.jsonl", "is not there"), ("../a.jsonl", "")):
-        answer = user.post("/batches/check", json={"source": source})
+        answer = user.post("/batches/check", json={"source": source, "flow": "A"})
         assert answer.status_code == 400
         assert told in answer.json()["detail"]
+    unknown = user.post("/batches/check", json={"source": "a.jsonl", "flow": "X"})
+    assert (unknown.status_code, "choose one of A, A_C" in unknown.json()["detail"]) == (400, True)
     Progress(valkey).plan("b1", PlanNow("A", 10**9))
-    full = user.post("/batches/check", json={"source": "a.jsonl"})
+    full = user.post("/batches/check", json={"source": "a.jsonl", "flow": "A"})
     assert (full.status_code, "hours of work wait" in full.json()["detail"]) == (429, True)
-    assert user.post("/batches/check", json={"source": "a.jsonl", "force": True}).status_code == 200
+    assert (
+        user.post("/batches/check", json={"source": "a.jsonl", "flow": "A", "force": True}).status_code == 200
+    )
 
 
 def test_commands_elsewhere_see_what_those_on_the_plant_see(away, store, capsys):
@@ -224,7 +228,7 @@ def test_commands_elsewhere_see_what_those_on_the_plant_see(away, store, capsys)
     seen = away().sight("b1")
     assert (seen.summary, seen.outlook.flow, seen.run_state) == (summary, "A", "success")
     assert away().look("b1", "b1", "A")[0] == "success"
-    assert away().request("b1").source == "s.jsonl"
+    assert away().request("b1")["source"] == "s.jsonl"
     assert away().request("b2") is None
     assert away().daily().start(date(2026, 7, 2)) == datetime(2026, 7, 2, 0, 30, tzinfo=UTC)
     assert command("show", "b1", "--json") == 0

@@ -77,13 +77,11 @@ def submit(
 
       darkroom submit inputs/photos --flow B_C --batch holiday --options '{"enhance": {"scale": 2}}'
     """
-    if flow not in FLOWS:
-        raise BadRequest(f"--flow {flow!r}: choose one of {', '.join(FLOWS)}")
     terms = run_terms({
         "force": force, "not_before": not_before, "deadline": deadline,
         "cancel_at_deadline": cancel_at_deadline, "callback_url": callback_url,
     })  # fmt: skip
-    source = plant().admit(source, force, callback_url)
+    source = plant().admit(source, flow, force, callback_url)
     started = start(source, flow, batch, {
         "options": json_object(options), "respins": respins,
         "max_failed_ratio": max_failed_ratio, "priority": priority,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
@@ -16,7 +17,6 @@ from darkroom.days import Daily
 from darkroom.errors import BadRequest, NoSuchBatch
 from darkroom.looking import Steering
 from darkroom.outlook import Outlook
-from darkroom.records import BatchRequest
 from darkroom.settings import settings
 from darkroom.sight import Sight
 from darkroom.summary import Summary
@@ -72,10 +72,10 @@ class Elsewhere:
     api: AirflowApi
     look_every_s: float = LOOK_EVERY_S
 
-    def admit(self, source: str, force: bool, callback_url: str | None = None) -> str:
+    def admit(self, source: str, flow: str, force: bool, callback_url: str | None = None) -> str:
         """Ask the plant whether it would take a batch of this source now."""
         try:
-            wanted = {"source": source, "force": force, "callback_url": callback_url}
+            wanted = {"source": source, "flow": flow, "force": force, "callback_url": callback_url}
             self.api.darkroom("POST", "/api/batches/check", wanted)
         except BadRequest as error:
             if Path(source).exists():
@@ -86,10 +86,10 @@ class Elsewhere:
             raise
         return source
 
-    def request(self, batch_id: str) -> BatchRequest | None:
+    def request(self, batch_id: str) -> dict[str, Any] | None:
         """What was asked for under a name."""
         try:
-            return BatchRequest(**self.api.darkroom("GET", f"{_path(batch_id)}/request"))
+            return dict(self.api.darkroom("GET", f"{_path(batch_id)}/request"))
         except NoSuchBatch:
             return None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 from darkroom.api import FINAL_STATES, AirflowApi, ApiError, Run
 from darkroom.commands.admission import check_backlog
@@ -11,9 +11,9 @@ from darkroom.commands.elsewhere import Elsewhere, is_elsewhere, session
 from darkroom.days import NO_DAILY, Daily
 from darkroom.delivery.hosts import refuse_callback
 from darkroom.errors import BadRequest, NotPlanned
+from darkroom.flows import FLOWS
 from darkroom.looking import Lookout, Steering
 from darkroom.outlook import Outlook
-from darkroom.records import BatchRequest
 from darkroom.settings import settings
 from darkroom.sight import Sight
 from darkroom.sources import from_here, open_source
@@ -33,7 +33,7 @@ class Plant(Protocol):
         """How often it may be looked at."""
         ...
 
-    def admit(self, source: str, force: bool, callback_url: str | None = None) -> str:
+    def admit(self, source: str, flow: str, force: bool, callback_url: str | None = None) -> str:
         """Refuse a batch that could not be planned; its source as the plant names it.
 
         Raises:
@@ -42,8 +42,8 @@ class Plant(Protocol):
         """
         ...
 
-    def request(self, batch_id: str) -> BatchRequest | None:
-        """What was asked for under a name; None: nothing yet."""
+    def request(self, batch_id: str) -> dict[str, Any] | None:
+        """What was asked for under a name, as a run's conf; None: nothing yet."""
         ...
 
     def sight(self, batch_id: str) -> Sight:
@@ -93,8 +93,10 @@ class Here:
     def _live(self) -> Lookout:
         return Lookout.at(redis_url())
 
-    def admit(self, source: str, force: bool, callback_url: str | None = None) -> str:
+    def admit(self, source: str, flow: str, force: bool, callback_url: str | None = None) -> str:
         """What can be checked before a run is started is checked."""
+        if flow not in FLOWS:
+            raise BadRequest(f"--flow {flow!r}: choose one of {', '.join(FLOWS)}")
         if callback_url:
             refuse_callback(callback_url, settings().callback_hosts)
         found = from_here(source)  # the plant looks from its own folder
@@ -102,10 +104,10 @@ class Here:
         check_backlog(force)
         return found
 
-    def request(self, batch_id: str) -> BatchRequest | None:
+    def request(self, batch_id: str) -> dict[str, Any] | None:
         """From the store."""
         try:
-            return batch_named(batch_id).request()
+            return batch_named(batch_id).request().conf
         except NotPlanned:
             return None
 

@@ -83,11 +83,11 @@ def retry(batch: Name, wait: Wait = False, as_json: Json = False) -> None:
     if active := _active(session, DAG_ID, batch) + _active(session, CHILD_DAG_ID, batch):
         raise BadRequest(f"batch {batch}: {active[0]} is still under way; darkroom cancel {batch} ends it")
     there.wish(batch, "running")
-    conf = request.model_dump(mode="json", exclude={"schema_version"}) | {"retry": True}
+    conf = request | {"retry": True}
     for newest in session.runs_of_batch(DAG_ID, batch)[:1]:  # who was to be told still is
         conf |= {name: url for name, url in newest.conf.items() if name == "callback_url"}
     run_id = _trigger(session, batch, conf)
-    finish_or_tell(Watched(batch, run_id, request.flow), wait, as_json)
+    finish_or_tell(Watched(batch, run_id, request["flow"]), wait, as_json)
 
 
 def _trigger(session: AirflowApi, batch: str, conf: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from darkroom.batches import Batch
 from darkroom.days import NO_DAILY, Daily
 from darkroom.delivery.hosts import refuse_callback
 from darkroom.errors import BadRequest, DarkroomError, NoSuchBatch, NotPlanned, PlantFull
+from darkroom.flows import FLOWS
 from darkroom.looking import Lookout, Steering
 from darkroom.monitor.access import DAG_ID, MAY_LOOK, MAY_START
 from darkroom.settings import settings
@@ -59,6 +60,7 @@ class Wanted(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     source: Annotated[str, Field(min_length=1, max_length=2048)]
+    flow: str
     force: bool = False
     callback_url: str | None = None
 
@@ -73,10 +75,9 @@ def show(batch_id: str, session: SessionDep) -> dict[str, Any]:
 def request(batch_id: str) -> dict[str, Any]:
     """What was asked for: the conf that starts the batch, or with `"retry": true` takes it up again."""
     try:
-        asked = _batch(batch_id).request()
+        return _batch(batch_id).request().conf
     except NotPlanned:
         raise NoSuchBatch(f"there is no batch {batch_id!r}, or it is not planned yet") from None
-    return asked.model_dump(mode="json", exclude={"schema_version"})
 
 
 @router.put("/batches/{batch_id}/wish", dependencies=[MAY_START])
@@ -94,6 +95,8 @@ def steer(batch_id: str, wish: Wish, session: SessionDep) -> Wish:
 def check(wanted: Wanted) -> Wanted:
     """Refuse what `plan` would: a source that is not there or not allowed, and a plant that is full."""
     here, live = settings(), _live()
+    if wanted.flow not in FLOWS:
+        raise BadRequest(f"flow {wanted.flow!r}: choose one of {', '.join(FLOWS)}")
     open_source(wanted.source, here.source_roots)
     if wanted.callback_url:
         refuse_callback(wanted.callback_url, here.callback_hosts)

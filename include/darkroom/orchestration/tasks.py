@@ -60,6 +60,7 @@ def _planned(batch: "Batch") -> "Index":
 def plan() -> list[str]:
     """Read the source, fix the plan; the chunks that this run takes itself: none of a batch of shards."""
     from darkroom.backlog import backlog, ready_servers, refuse_when_full, seconds_per_item
+    from darkroom.control import Control
     from darkroom.fleet import Fleet
     from darkroom.intake import plan_batch, run_terms
     from darkroom.orchestration.telling import refuse_untold
@@ -74,6 +75,8 @@ def plan() -> list[str]:
         refuse_untold(terms.callback_url)
     if terms.not_before and terms.not_before > datetime.now(UTC):
         raise AirflowRescheduleException(terms.not_before)
+    if _param("retry") and (control := Control(url)).state(batch.batch_id) == "cancelled":
+        control.clear(batch.batch_id)  # else its chunks would stop at once
     with store_patience():
         progress, rates, fleet = Progress(url), Rates(url), Fleet(url)
         if batch.index() is None and not _param("force"):
