@@ -24,6 +24,7 @@ class StageView:
     done: int
     rejected: int
     failed: int
+    """With those whose time has passed: `timed_out`."""
     in_flight: int
     again: int
     """Items finished with in the rounds after the first."""

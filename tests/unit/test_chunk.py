@@ -1,19 +1,24 @@
 """Chunks against a real HTTP server that misbehaves as it is told, item by item."""
 
+import tempfile
 import threading
 import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from darkroom.artifacts import ArtifactKey
 from darkroom.batches import Batch, Index
 from darkroom.chunk import Lane, run_chunk
 from darkroom.errors import ChunkStopped, HostSuspect, NotPlanned, ServerGone, StageFailed
 from darkroom.flows import STAGES
+from darkroom.manifest import collect, leftovers
 from darkroom.progress import Progress
 from darkroom.records import BatchRequest, PlannedItem, Status, Verdict
 from darkroom.serving import wire
@@ -127,13 +132,15 @@ def lane(server):
         yield Lane(client, host="here", progress=Progress(""), input_roots=(), grace_s=0.5)
 
 
-def batch_of(tmp_path, prompts, flow="A_C", **fields):
+def batch_of(tmp_path, prompts, flow="A_C", at=None, **fields):
     batch = Batch(open_store(tmp_path.as_uri()), "b1")
     batch.save_request(BatchRequest(flow=flow, source="x", batch_id="b1"))
     items = [
         PlannedItem(custom_id=name, prompt=prompt, seed=n, **fields)
         for n, (name, prompt) in enumerate(prompts.items())
     ]
+    if at is not None:
+        items = [item.model_copy(update={"expires_at": when}) for item, when in zip(items, at, strict=True)]
     batch.save_plan_chunk("00000", items)
     index = Index(flow=flow, chunk_ids=["00000"], sizes=[len(items)], items=len(items))
     batch.save_index(index)
@@ -330,6 +337,28 @@ def test_an_item_that_expires_between_two_stages_keeps_its_picture_and_is_timed_
     late = outcomes(batch, INSPECT)["late"]
     assert (late.status, late.image_uri) == (Status.TIMED_OUT, made.image_uri)
     assert server.asked == {"late": 1}
+
+
+PAST, FUTURE = datetime(2020, 1, 1, tzinfo=UTC), datetime(2120, 1, 1, tzinfo=UTC)
+
+
+@given(times=st.lists(st.sampled_from([PAST, FUTURE, None]), min_size=1, max_size=12))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_expires_no_item_is_computed_after_its_time_and_none_is_lost(tmp_path, lane, server, times):
+    server.asked.clear()
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    batch = batch_of(folder, {f"i{n}": "fine" for n in range(len(times))}, at=times)
+    for stage in (GENERATE, INSPECT):
+        run_chunk(batch, stage, "00000", lane, in_time)
+    rows = outcomes(batch, INSPECT)
+    in_time_ids = {f"i{n}" for n, time in enumerate(times) if time != PAST}
+    assert list(rows) == [f"i{n}" for n in range(len(times))]
+    assert {name for name, row in rows.items() if row.status is Status.COMPLETED} == in_time_ids
+    assert {row.status for name, row in rows.items() if name not in in_time_ids} <= {Status.TIMED_OUT}
+    assert set(server.asked) == in_time_ids
+    assert leftovers(batch, failed=True) == []
+    summary = collect(batch)
+    assert (summary.items, summary.timed_out) == (len(times), len(times) - len(in_time_ids))
 
 
 def test_inspect_takes_what_generate_made_and_carries_its_failures_through(tmp_path, lane, server):
