@@ -10,7 +10,9 @@ from rich.table import Table
 
 from darkroom import stack
 from darkroom.commands.batches import WorkFailed, follow, start, summary_of, verified
+from darkroom.commands.elsewhere import is_elsewhere
 from darkroom.commands.stack import end_like_ctrl_c
+from darkroom.errors import BadRequest
 
 BATCHES = {"A": "examples/prompts.csv", "A_C": "examples/prompts.jsonl", "B_C": "examples/photos"}
 console = Console()
@@ -22,6 +24,8 @@ def demo() -> None:
     The plant stays up; `darkroom down` stops it. Ctrl-C at any moment stops everything.
     """
     end_like_ctrl_c()
+    if is_elsewhere():
+        raise BadRequest("the demo starts a plant here, and DARKROOM_API_URL leads elsewhere; unset it")
     begun = time.monotonic()
     try:
         stack.up()
