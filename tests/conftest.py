@@ -13,6 +13,7 @@ os.environ |= {
     "AIRFLOW_HOME": f"{_HOME}/airflow",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
     "DARKROOM_HOME": f"{_HOME}/darkroom",
     "DARKROOM_CONFIG": os.devnull,  # not the stages and flows of whoever runs the tests
 }

@@ -10,6 +10,7 @@ from tests.servers import model_servers
 
 from darkroom.batches import Batch
 from darkroom.manifest import current, verify
+from darkroom.orchestration.dag_docs import load_dags
 from darkroom.settings import REPOSITORY, settings
 from darkroom.storage import open_store
 
@@ -37,6 +38,15 @@ def inputs(tmp_path, monkeypatch):
     settings.cache_clear()
     yield tmp_path
     settings.cache_clear()
+
+
+@pytest.fixture
+def dags(inputs):
+    """Parsed with that folder among the roots: the form refuses what lies outside of them."""
+    dags = load_dags(REPOSITORY / "dags")
+    for dag in dags.values():
+        dag.deadline = None  # an alert is looked up in the database, where `dag.test()` writes none
+    return dags
 
 
 def run(dags, **conf):

@@ -216,6 +216,8 @@ def test_every_queue_has_a_worker_and_every_worker_a_queue(tmp_path):
     [
         ("flow", "C_A"),
         ("source", ""),
+        ("source", "/etc/passwd"),
+        ("source", "s3://not-ours/x.jsonl"),
         ("batch_id", "../etc"),
         ("options", {"generate": {"steps": 1000}}),
         ("options", {"paint": {}}),

@@ -36,8 +36,9 @@ def pattern(roots: Sequence[str]) -> str:
     Only the text can be looked at when a run is triggered. Whether there is a file, and where links lead,
     `plan` says before anything else.
     """
-    under = "|".join(re.escape(beginning) for root in roots for beginning in _beginnings(root))
-    return rf"^(?!.*(^|/)\.\.(/|$))((?![A-Za-z][A-Za-z0-9+.-]*://|/).+|({under})(/.*)?)$"
+    under = [rf"{re.escape(beginning)}(/.*)?" for root in roots for beginning in _beginnings(root)]
+    ways = "|".join([r"(?![A-Za-z][A-Za-z0-9+.-]*://|/).+", *under])
+    return rf"^(?!.*(^|/)\.\.(/|$))({ways})$"
 
 
 def _beginnings(root: str) -> Iterator[str]:
