@@ -23,6 +23,9 @@ class Budget:
     others: Callable[[], dict[str, float]] = field(default=dict)
     """Seconds per item of the other hosts that have worked on this batch."""
 
+    crawls: bool = field(default=False, init=False)
+    """Whether it was spent because this host is many times slower than the others."""
+
     def __post_init__(self) -> None:
         self._limit_s = self._limit(self.seconds_per_item)
 
@@ -35,6 +38,7 @@ class Budget:
         self._limit_s = (
             max(self._limit_s, self._limit(average_seconds_per_item(others))) if others else timeout_s
         )
+        self.crawls = bool(others) and elapsed_s > self._limit_s and self._limit_s < timeout_s
         return elapsed_s > min(self._limit_s, timeout_s)
 
     def _limit(self, seconds_per_item: float) -> float:

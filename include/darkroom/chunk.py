@@ -16,20 +16,20 @@ from darkroom.artifacts import Artifact, ArtifactKey
 from darkroom.attempts import Attempts, Expired, HungItsServer, refuse_expired
 from darkroom.batches import Batch
 from darkroom.chunk_report import Report, count
-from darkroom.errors import ChunkStopped, HostSuspect, ItemError, NotPlanned, StageFailed
+from darkroom.doubt import MISHAPS, doubt
+from darkroom.errors import ChunkStopped, HostSuspect, ItemError, NotPlanned
 from darkroom.flows import FLOWS, Stage
 from darkroom.inputs import read_input
 from darkroom.progress import ChunkNow, ChunkState, Progress
 from darkroom.rates import Rates
 from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Result, Status
 from darkroom.serving.client import StageClient
+from darkroom.snapshot import HostNow
 from darkroom.stages.base import Request
 from darkroom.turns import Turn
 
 log = logging.getLogger(__name__)
 _TELL_EVERY_S = 1.0
-_MISHAPS = 4
-"""Items that fail in a row beside ones that did not: more speak against the host."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def run_chunk(
 
     Raises:
         ChunkStopped: the lane was asked to stop; no part is written.
-        HostSuspect: the lane has doubts, and everything fails here.
+        HostSuspect, BatchSuspect: the lane has doubts, and everything fails here.
         ServerGone, ServerTimeout: the server did not come back within the lane's grace.
         StoreUnavailable: the store refuses; what it holds already is kept.
     """
@@ -96,6 +96,8 @@ class _ChunkRun:
         self.attempts = Attempts(lane.client, lane.grace_s, lane.alone_lock)
         self.begun = self.told = time.time()
         self.out_of_time = False
+        self.latest: deque[Result] = deque(maxlen=max(stage.batch_size, MISHAPS))
+        """What was tried here, in a row."""
 
     def results(self, out_of_time: Callable[[], bool]) -> list[Result]:
         """One result per item that got an outcome in time, in plan order."""
@@ -193,10 +195,14 @@ class _ChunkRun:
             assert result is not None  # noqa: S101 - alone, an item always gets an outcome or raises
             outcomes[item.custom_id] = result
         self._tell_rate([outcomes[item.custom_id] for item in landed if item.custom_id in outcomes])
+        rows = (outcomes[item.custom_id] for item in landed if item.custom_id in outcomes)
+        self.latest.extend(row for row in rows if self.stage.name in row.details.get("stages", {}))
         if self.lane.doubts:
-            self._doubt(
-                [row for row in outcomes.values() if self.stage.name in row.details.get("stages", {})]
-            )
+            try:
+                doubt(self.latest, self.lane.host, self._others)
+            except HostSuspect as error:  # told, so that the other hosts know how it went here
+                self.tell(list(outcomes.values()), "stopped", str(error))
+                raise
         if time.time() - self.told > _TELL_EVERY_S:
             self.told = time.time()
             self.tell(list(outcomes.values()), "running")
@@ -208,15 +214,10 @@ class _ChunkRun:
         if busy:
             self.lane.rates.tell(self.stage.name, self.stage.model, self.lane.host, len(busy), sum(busy))
 
-    def _doubt(self, results: Sequence[Result]) -> None:
-        """Rather doubt the host than all of its latest items.
-
-        Raises:
-            HostSuspect: the stage has failed on as many in a row as no mishap explains, or on all so far.
-        """
-        latest = results[-max(self.stage.batch_size, _MISHAPS) :]
-        if latest and all(row.error is not None and row.error.code == StageFailed.code for row in latest):
-            raise HostSuspect(f"{len(latest)} items in a row failed on {self.lane.host}: {latest[-1].error}")
+    def _others(self) -> list[HostNow]:
+        """How the other hosts do with this stage of the batch."""
+        hosts = self.lane.progress.read(self.batch.batch_id).hosts
+        return [other for other in hosts if other.stage == self.stage.name and other.host != self.lane.host]
 
     def _run_item(self, item: PlannedItem, prior: Result | None, alone: bool = False) -> Result | None:
         """The item's outcome; None: its server died while neighbours were in flight too."""

@@ -198,8 +198,15 @@ class HostSuspect(DarkroomError):
     """Every item failed on this host: before they are blamed, another host shall try them."""
 
     code = "host_suspect"
-    fault = "host"
+    fault: ClassVar[Fault] = "host"
     retryable = True
+
+
+class BatchSuspect(HostSuspect):
+    """Every item failed on this host, and that may be their own fault: it is no strike against the host."""
+
+    code = "batch_suspect"
+    fault = "item"
 
 
 class WrongWeights(DarkroomError):

@@ -25,13 +25,22 @@ def test_within_the_plans_own_budget_nobody_is_asked():
 
 
 def test_past_it_a_host_slower_than_the_others_ends():
-    assert budget(fast=0.1, faster=0.05).spent(limit(0.1) + 1)
+    straggler = budget(fast=0.1, faster=0.05)
+    assert straggler.spent(limit(0.1) + 1)
+    assert straggler.crawls
 
 
 def test_when_all_are_slower_than_planned_the_chunk_goes_on():
     slow = budget(one=1.0, other=2.0)
     assert not slow.spent(limit(0.1) + 1)
     assert slow.spent(limit(2.0) + 1)
+
+
+def test_when_all_are_too_slow_for_airflows_timeout_the_chunk_ends_and_no_host_is_blamed():
+    plan_was_wrong = budget(one=1000.0, other=1000.0)
+    assert not plan_was_wrong.spent(limit(0.1) + 1)
+    assert plan_was_wrong.spent(GENERATE.chunk_timeout_s)
+    assert not plan_was_wrong.crawls
 
 
 def test_who_is_alone_goes_on_until_airflow_would_end_it():

@@ -51,7 +51,7 @@ class RunStage(BaseOperator):
         batch, stage = batch_of(context), STAGES[self.stage_name]
         server = choose_server(stage)
         try:
-            report = self._run(batch, stage, server, context)
+            report, crawls = self._run(batch, stage, server, context)
         except ChunkPaused:
             self.defer(trigger=Resumed(batch.batch_id), method_name="resumed")
         except ChunkStopped as stopped:  # goes on from the images that exist
@@ -69,9 +69,9 @@ class RunStage(BaseOperator):
                 fence_of(server.name).strike(str(error))
             raise
         if server.name:
-            if report.out_of_time:  # many times slower than the others
-                fence_of(server.name).strike(str(report))
-            else:
+            if crawls:
+                fence_of(server.name).strike(f"many times slower than the others: {report}")
+            elif not report.out_of_time:
                 fence_of(server.name).clear()
         for line in report.lines():
             self.log.info(line)
@@ -83,7 +83,8 @@ class RunStage(BaseOperator):
         """The batch is no longer paused."""
         return self.execute(context)
 
-    def _run(self, batch: "Batch", stage: Stage, server: "Server", context: Any) -> "Report":
+    def _run(self, batch: "Batch", stage: Stage, server: "Server", context: Any) -> "tuple[Report, bool]":
+        """What came of the chunk, and whether this host is many times slower than the others."""
         from darkroom.budget import Budget, measured_elsewhere
         from darkroom.chunk import run_chunk
         from darkroom.control import Control
@@ -113,7 +114,7 @@ class RunStage(BaseOperator):
                 lambda: measured_elsewhere(lane.progress, batch.batch_id, stage.name, lane.host),
             )  # fmt: skip
             mine = replace(lane, should_stop=steered, rates=Rates(redis_url), doubts=doubts)
-            return run_chunk(batch, stage, self.chunk_id, mine, budget.spent)
+            return run_chunk(batch, stage, self.chunk_id, mine, budget.spent), budget.crawls
 
 
 def _steered(lane: "Lane", control: Any, batch_id: str) -> "Callable[[], ChunkStopped | None]":
