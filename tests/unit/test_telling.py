@@ -18,6 +18,7 @@ from darkroom.manifest import collect
 from darkroom.orchestration import deadlines, listener
 from darkroom.orchestration.deadlines import deadline_of, missed
 from darkroom.orchestration.telling import CALLBACK_FLOW, start_of
+from darkroom.progress import PlanNow, Progress
 from darkroom.settings import settings
 from darkroom.storage import open_store
 
@@ -99,6 +100,18 @@ def test_the_end_of_a_run_that_asked_for_it_is_told(started, redis_url):
     assert started == [
         ("run-1__batch.completed", "b1"), ("run-1__batch.failed", "run-1"), ("run-1__batch.cancelled", "b1"),
     ]  # fmt: skip
+
+
+def test_a_run_that_somebody_ended_in_the_ui_is_no_longer_work_that_waits(started, redis_url):
+    progress = Progress(redis_url)
+    for batch_id in ("b1", "b2"):
+        progress.plan(batch_id, PlanNow("A", 10))
+    Control(redis_url).cancel("b1")
+    listener.on_dag_run_failed(ended({"batch_id": "b1"}))
+    listener.on_dag_run_failed(ended({"batch_id": "b2"}))
+    listener.on_dag_run_failed(ended({"batch_id": "b3"}, dag_id="shard_flow"))
+    assert [progress.read(name).ended for name in ("b1", "b2", "b3")] == ["cancelled", "failed", ""]
+    assert not {"b1", "b2"} & set(progress.active())
 
 
 @pytest.mark.parametrize(

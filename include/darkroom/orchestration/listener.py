@@ -1,7 +1,7 @@
 """What Airflow tells us: that a run has ended, by itself or because somebody ended it.
 
-Airflow calls these in the scheduler, or in the api-server where a person sets a run's state. A run without
-`callback_url` costs nothing; of one with it, a run of `callback_flow` is made in the metadata database, so
+Airflow calls these in the scheduler, or in the api-server where a person sets a run's state. Of a run
+with `callback_url`, a run of `callback_flow` is made in the metadata database, so
 `image_flow` needs no task for it, and is told of whichever way it ends.
 """
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from darkroom.delivery.event import Kind
 
 log = logging.getLogger(__name__)
+IMAGE_FLOW = "image_flow"
 
 
 @hookimpl
@@ -25,26 +26,44 @@ def on_dag_run_success(dag_run: Any) -> None:
 
 @hookimpl
 def on_dag_run_failed(dag_run: Any) -> None:
-    """A run has failed, or was ended."""
+    """A run has failed, or was ended: no task of it could say that it is no longer under way."""
+    if dag_run.dag_id == IMAGE_FLOW:
+        _take_off(dag_run)
     _tell(dag_run, succeeded=False)
+
+
+def _take_off(dag_run: Any) -> None:
+    """Off the active batches: what a dead batch has left is no work that waits."""
+    from darkroom.control import Control
+    from darkroom.progress import Progress
+    from darkroom.settings import settings
+
+    url, batch_id = settings().redis_url.get_secret_value(), _batch_id(dag_run)
+    cancelled = Control(url).state(batch_id) == "cancelled"
+    Progress(url).end(batch_id, "cancelled" if cancelled else "failed")
+
+
+def _batch_id(dag_run: Any) -> str:
+    from darkroom.records import batch_id_for
+
+    return batch_id_for((dag_run.conf or {}).get("batch_id"), dag_run.run_id)
 
 
 def _tell(dag_run: Any, succeeded: bool) -> None:
     url = (dag_run.conf or {}).get("callback_url")
-    if dag_run.dag_id != "image_flow" or not url:
+    if dag_run.dag_id != IMAGE_FLOW or not url:
         return
     from darkroom.control import Control
     from darkroom.delivery.hosts import allowed_url
     from darkroom.errors import HostNotAllowed
     from darkroom.orchestration.telling import start_of
-    from darkroom.records import batch_id_for
     from darkroom.settings import settings
 
     try:
         allowed_url(url, settings().callback_hosts)
     except HostNotAllowed:
         return  # `plan` has said so
-    batch_id = batch_id_for(dag_run.conf.get("batch_id"), dag_run.run_id)
+    batch_id = _batch_id(dag_run)
     control = Control(settings().redis_url.get_secret_value())
     kind: Kind = "batch.completed" if succeeded else "batch.failed"
     if not succeeded and control.state(batch_id) == "cancelled":
