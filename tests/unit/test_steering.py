@@ -140,8 +140,16 @@ def test_retries_have_numbers_and_one_at_a_time(runs, tmp_path):
     assert runs.newest_run(DAG_ID, "b1").run_id == "b1__retry2"
 
 
+def test_a_batch_that_ended_before_it_was_planned_is_taken_up_with_the_conf_of_its_run(runs):
+    asked = {"batch_id": "b1", "flow": "A", "source": "s.jsonl"}
+    runs.trigger(DAG_ID, "b1", {**asked, "deadline": "2026-01-01T00:00Z"})
+    steering.cancel("b1")
+    steering.retry("b1")
+    assert runs.newest_run(DAG_ID, "b1").conf == {**asked, "retry": True}
+
+
 def test_only_a_batch_that_somebody_asked_for_can_be_retried(runs):
-    with pytest.raises(BadRequest, match="there is no batch 'b1'"):
+    with pytest.raises(BadRequest, match="no run of image_flow works on batch 'b1'"):
         steering.retry("b1")
 
 

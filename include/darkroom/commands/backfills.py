@@ -100,7 +100,7 @@ def _watched(asked: Backfill, days: list[date], number: int) -> dict[date, str]:
 
 def _tell(days: list[date], number: int | None, waited: bool) -> None:
     if not days:
-        print("nothing to do: no day of these has ended that has not run; --reprocess runs them again")
+        print("nothing to do: these days have run, are running, or have not ended; see --reprocess")
     elif number is None:
         print("\n".join(map(str, days)))
     elif not waited:

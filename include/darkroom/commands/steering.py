@@ -11,7 +11,9 @@ from darkroom.commands.batches import Json, Wait, finish_or_tell
 from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID
 from darkroom.commands.plants import plant
 from darkroom.commands.watching import Watched
-from darkroom.errors import BadRequest, NoSuchBatch
+from darkroom.errors import BadRequest
+from darkroom.flows import DEFAULT_FLOW
+from darkroom.records import RunTerms
 
 Name = Annotated[str, typer.Argument(help="Name of the batch.", metavar="BATCH")]
 
@@ -78,8 +80,10 @@ def retry(batch: Name, wait: Wait = False, as_json: Json = False) -> None:
     """
     there = plant()
     session, request = there.api, there.request(batch)
-    if request is None:
-        raise NoSuchBatch(f"there is no batch {batch!r}; see: darkroom batches")
+    if request is None:  # it ended before it was planned
+        run = session.newest_run(DAG_ID, batch)
+        asked = {name: value for name, value in run.conf.items() if name not in RunTerms.model_fields}
+        request = asked | {"batch_id": batch}
     if active := _active(session, DAG_ID, batch) + _active(session, CHILD_DAG_ID, batch):
         raise BadRequest(f"batch {batch}: {active[0]} is still under way; darkroom cancel {batch} ends it")
     there.wish(batch, "running")
@@ -87,7 +91,7 @@ def retry(batch: Name, wait: Wait = False, as_json: Json = False) -> None:
     for newest in session.runs_of_batch(DAG_ID, batch)[:1]:  # who was to be told still is
         conf |= {name: url for name, url in newest.conf.items() if name == "callback_url"}
     run_id = _trigger(session, batch, conf)
-    finish_or_tell(Watched(batch, run_id, request["flow"]), wait, as_json)
+    finish_or_tell(Watched(batch, run_id, request.get("flow", DEFAULT_FLOW)), wait, as_json)
 
 
 def _trigger(session: AirflowApi, batch: str, conf: dict[str, Any]) -> str:
