@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     light_slots: int = Field(default=3, ge=1)
     """Tasks without a model that run at once, those of interactive runs apart: the size of the pool `light`
     when it is made, one less than the worker for them has slots."""
+    schedulers: int = Field(default=1, ge=1, le=8)
+    """Airflow's schedulers on the plant's machine, side by side: one that dies is missed by nobody."""
+    triggerers: int = Field(default=1, ge=1, le=8)
+    """Its triggerers: what one of them watched, the others take over."""
     device_memory_mb: int = Field(default=0, ge=0)
     """How much of a device's memory servers may take together; default: all of it."""
     server_urls: dict[str, str | list[str]] = {}
@@ -108,7 +112,8 @@ class Settings(BaseSettings):
     """How long a chunk waits for a server that is restarting before it gives way."""
 
     daily: Daily | None = None
-    """What `daily_flow` runs every day: the table `[daily]`, see docs/how-to/schedule.md. Without it, nothing."""
+    """What `daily_flow` runs every day: the table `[daily]`, see docs/how-to/schedule.md. Without it,
+    nothing."""
 
     @field_validator("home")
     @classmethod

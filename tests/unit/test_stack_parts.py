@@ -1,4 +1,5 @@
 import configparser
+import importlib
 import json
 import os
 import shlex
@@ -10,6 +11,7 @@ from supervisor.options import ServerOptions
 
 from darkroom.errors import StackError
 from darkroom.flows import STAGES
+from darkroom.settings import settings
 from darkroom.stack import ports
 from darkroom.stack.credentials import Credentials
 from darkroom.stack.home import Home
@@ -67,6 +69,20 @@ def test_workers_and_servers_know_neither_the_database_s_password_nor_a_signing_
             seen = " ".join([*part.command, *part.environment.values()])
             for hidden in (secret.postgres_password, secret.fernet_key, secret.jwt_secret):
                 assert hidden not in seen
+
+
+def test_several_schedulers_and_triggerers_have_names_of_their_own_for_airflow(stack, monkeypatch):
+    monkeypatch.setenv("DARKROOM_SCHEDULERS", "2")
+    monkeypatch.setenv("DARKROOM_TRIGGERERS", "3")
+    settings.cache_clear()
+    listed = parts(stack)
+    settings.cache_clear()
+    twins = [name for name in listed if name.startswith(("scheduler", "triggerer"))]
+    assert twins == ["scheduler-1", "scheduler-2", "triggerer-1", "triggerer-2", "triggerer-3"]
+    environment = listed["scheduler-2"].environment
+    module, _, function = environment["AIRFLOW__CORE__HOSTNAME_CALLABLE"].rpartition(".")
+    monkeypatch.setenv("DARKROOM_PART", environment["DARKROOM_PART"])
+    assert getattr(importlib.import_module(module), function)() == f"{socket.gethostname()}/scheduler-2"
 
 
 def test_no_secret_stands_on_a_command_line(stack):

@@ -5,10 +5,14 @@ All of them follow from the stage table.
 
 import sys
 from functools import partial
+from typing import Any
 
+from darkroom import hostname
 from darkroom.flows import DEFAULT_QUEUE, STAGES, Stage
+from darkroom.settings import settings
 from darkroom.stack import environment, health, valkey
 from darkroom.stack.credentials import ADMIN
+from darkroom.stack.jobs import Jobs
 from darkroom.stack.layout import BROKER, PROGRESS, Stack
 from darkroom.stack.part import Part
 from darkroom.stack.postgres import Postgres
@@ -98,22 +102,36 @@ def _engines(stack: Stack) -> list[Part]:
 def _airflow(stack: Stack) -> list[Part]:
     env = environment.airflow(stack)
 
-    def part(
-        name: str, *options: str, needs: tuple[str, ...], key: str, stop_wait_s: int = 10, **more: str
-    ) -> Part:
+    jobs = Jobs(stack)
+
+    def part(name: str, *options: str, twin: str = "", needs: tuple[str, ...] = (), **more: Any) -> Part:
         command = (_PYTHON, "-m", "airflow", name, *options)
-        probe = partial(health.airflow_beats, stack, key)
-        needs = ("schema", *needs)
-        return Part(name, command, probe, needs, ("api-server",), env | more, stop_wait_s=stop_wait_s)
+        probe = partial(health.airflow_beats, stack, name.replace("-", "_"))
+        own = dict(more.pop("environment", {}))
+        if twin:
+            probe = partial(jobs.beats, twin)
+            own |= {"AIRFLOW__CORE__HOSTNAME_CALLABLE": hostname.CALLABLE, hostname.PART_ENV: twin}
+        return Part(
+            twin or name, command, probe, ("schema", *needs), ("api-server",), environment=env | own, **more
+        )
 
     api = Part(
         "api-server", (_PYTHON, "-m", "airflow", "api-server"),
         lambda _: health.airflow_answers(stack), ("schema",), ("postgres",), env,
     )  # fmt: skip
     # The triggerer takes 10 s and more to leave; what it watched, the next one takes up again.
+    here = settings()
     return [
         api,
-        part("scheduler", needs=("valkey",), key="scheduler"),
-        part("dag-processor", needs=(), key="dag_processor"),
-        part("triggerer", "--skip-serve-logs", needs=(), key="triggerer", stop_wait_s=3, **_login(stack)),
+        *(part("scheduler", needs=("valkey",), twin=twin) for twin in _twins("scheduler", here.schedulers)),
+        part("dag-processor"),
+        *(
+            part("triggerer", "--skip-serve-logs", twin=twin, stop_wait_s=3, environment=_login(stack))
+            for twin in _twins("triggerer", here.triggerers)
+        ),
     ]
+
+
+def _twins(name: str, count: int) -> list[str]:
+    """`scheduler-1`, `scheduler-2`; one alone needs no name of its own."""
+    return [""] if count == 1 else [f"{name}-{number}" for number in range(1, count + 1)]
