@@ -13,6 +13,8 @@ from tests.faults import FLEET
 from tests.stack.handle import StackUnderTest, new_folder, running
 from tests.stack.plant import source, started, until, whole
 
+SCHEDULERS, TRIGGERERS = (["scheduler-1", "scheduler-2"], ["triggerer-1", "triggerer-2"])
+
 
 @dataclass
 class Fleet:
@@ -37,7 +39,15 @@ def stack():
     rows = {"generate": {"config": config, "model": "paint@1"}}
     # Chunks of seconds, runs of a few chunks: all that happens to a million items happens to some hundred.
     sizes = {"DARKROOM_MIN_CHUNK_S": "1.5", "DARKROOM_MAX_CHUNK_S": "2.5", "DARKROOM_SHARD_CHUNKS": "16"}
-    started_stack = StackUnderTest(Home(folder / "home"), stages=FLEET, rows=rows, more=sizes)
+    twins = {"DARKROOM_SCHEDULERS": str(len(SCHEDULERS)), "DARKROOM_TRIGGERERS": str(len(TRIGGERERS))}
+    daily = {
+        "DARKROOM_DAILY": json.dumps(
+            {"source": f"{folder}/inputs/daily/{{day}}.jsonl", "flow": "A", "wait_h": 48}
+        )
+    }
+    started_stack = StackUnderTest(
+        Home(folder / "home"), stages=FLEET, rows=rows, more={**sizes, **twins, **daily}
+    )
     with running(started_stack) as up:
         yield up
 

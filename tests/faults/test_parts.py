@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from darkroom import stack as plant_of
+from tests.faults.conftest import SCHEDULERS, TRIGGERERS
 from tests.faults.outcome import chunks, complete, hashes, tries
 from tests.stack.plant import back, batch_of, kill_tree, pid_of, source, started, until, whole
 
@@ -34,13 +35,15 @@ def test_a_killed_model_server_costs_no_item_and_no_try_of_its_chunk(submit):
     back("server-generate-1", old)
 
 
-@pytest.mark.parametrize("part", ["scheduler", "api-server", "valkey"])
-def test_a_killed_part_costs_no_item(submit, part):
+@pytest.mark.parametrize("parts", [SCHEDULERS, ["api-server"], ["valkey"]], ids=" ".join)
+def test_a_killed_part_costs_no_item(submit, parts):
     run = submit(ITEMS)
-    old = pid_of(part)
-    kill_tree(part)
+    old = {part: pid_of(part) for part in parts}
+    for part in parts:
+        kill_tree(part)
     complete(run, ITEMS, timeout_s=240)
-    back(part, old)
+    for part in parts:
+        back(part, old[part])
 
 
 def test_a_restart_of_postgresql_costs_no_item(submit):
@@ -49,7 +52,7 @@ def test_a_restart_of_postgresql_costs_no_item(submit):
     kill_tree("postgres")
     complete(run, ITEMS, timeout_s=240)
     back("postgres", old)
-    for part in ("scheduler", "dag-processor", "triggerer"):
+    for part in (*SCHEDULERS, "dag-processor", *TRIGGERERS):
         until(lambda part=part: pid_of(part), f"{part} is back")
 
 
