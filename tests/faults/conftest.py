@@ -39,15 +39,10 @@ def stack():
     rows = {"generate": {"config": config, "model": "paint@1"}}
     # Chunks of seconds, runs of a few chunks: all that happens to a million items happens to some hundred.
     sizes = {"DARKROOM_MIN_CHUNK_S": "1.5", "DARKROOM_MAX_CHUNK_S": "2.5", "DARKROOM_SHARD_CHUNKS": "16"}
-    twins = {"DARKROOM_SCHEDULERS": str(len(SCHEDULERS)), "DARKROOM_TRIGGERERS": str(len(TRIGGERERS))}
-    daily = {
-        "DARKROOM_DAILY": json.dumps(
-            {"source": f"{folder}/inputs/daily/{{day}}.jsonl", "flow": "A", "wait_h": 48}
-        )
-    }
-    started_stack = StackUnderTest(
-        Home(folder / "home"), stages=FLEET, rows=rows, more={**sizes, **twins, **daily}
-    )
+    twins = {"DARKROOM_SCHEDULERS": "2", "DARKROOM_TRIGGERERS": "2"}
+    day = {"source": f"{folder}/inputs/daily/{{day}}.jsonl", "flow": "A", "wait_h": 48}
+    more = {**sizes, **twins, "DARKROOM_DAILY": json.dumps(day)}
+    started_stack = StackUnderTest(Home(folder / "home"), stages=FLEET, rows=rows, more=more)
     with running(started_stack) as up:
         yield up
 
