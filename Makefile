@@ -68,12 +68,17 @@ docs: install ## write the generated pages
 screenshots: install-dev ## photograph the UI for docs/; needs a running plant and Debian's chromium
 	$(BIN)/python docs/take_screenshots.py
 
-bench: up ## measure again, into bench/results/; the last two start plants of their own
+bench: up ## measure again, into bench/results/, for an hour and a half; some start plants of their own
 	$(BIN)/python -m bench.latency 30
 	$(BIN)/python -m bench.server_overhead
 	$(BIN)/python -m bench.batching
 	$(BIN)/python -m bench.throughput
 	$(BIN)/python -m bench.gpu_idle
+	$(BIN)/python -m bench.simulate
+	$(BIN)/python -m bench.collect
+	$(BIN)/python -m bench.plan
+	$(BIN)/python -m bench.unequal
+	$(BIN)/python -m bench.orchestration
 
 clean: ## stop the plant; remove its state (data, pictures, secrets) and all caches
 	@[ ! -x $(BIN)/darkroom ] || $(BIN)/darkroom down --purge
