@@ -23,7 +23,6 @@ def receiver(stack):
     api().call("POST", "/api/v2/connections", json=connection)
     with receiving() as server:
         yield server
-    api().call("DELETE", f"/api/v2/connections/{CONNECTION}")
 
 
 def one_item():
@@ -49,6 +48,14 @@ def test_who_asked_for_it_is_told_of_the_end_once_though_not_at_the_first_try(re
     told = f"{run.run_id}__batch.completed"
     assert api().wait(CALLBACK_FLOW, told, 60) == "success"
     assert len(receiver.got) == 2
+
+
+def test_a_run_that_fails_in_its_plan_is_told_of_too(receiver):
+    receiver.got.clear()
+    run = started("A", "examples/nothing.csv", callback_url=receiver.url)
+    ((_, event),) = verified(receiver, 1)
+    assert (event["type"], event["data"]["counts"]) == ("batch.failed", None)
+    assert event["data"]["links"]["run"].endswith(f"/dags/image_flow/runs/{run.run_id}")
 
 
 def test_a_batch_that_misses_its_deadline_is_late_and_cancelled_and_both_is_told(receiver):
