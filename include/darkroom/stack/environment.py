@@ -16,7 +16,8 @@ MARK = "DARKROOM_STACK_OF"
 
 Not `DARKROOM_HOME`: a shell that exports it is none of ours to end.
 """
-_NOT_INHERITED = ("AIRFLOW", "SUPERVISOR_", "PYTHONPATH", "CELERY_", MARK)
+_NOT_INHERITED = ("AIRFLOW", "SUPERVISOR_", "PYTHONPATH", "CELERY_", "DARKROOM_API_", MARK)
+"""A person's token for another plant is nothing that this one's tasks should find."""
 
 
 def base(home: Home) -> dict[str, str]:
