@@ -19,9 +19,13 @@ _LOOK_S = 10.0
 """How often somebody looks into a store whether something is there: a request each time."""
 _HANDED_OUT = [
     "queued", "running", "restarting", "success", "failed", "skipped", "upstream_failed", "removed",
-    "up_for_retry", "up_for_reschedule", "deferred",
+    "up_for_retry", "up_for_reschedule",
 ]  # fmt: skip
-"""States of a task instance that has been given to a worker at least once, or never will be."""
+"""States of a task instance that has been given to a worker at least once, or never will be.
+
+Not `deferred`: a chunk of a paused batch has its turn still before it, and a shard that begins while it is
+paused only fills the triggerer.
+"""
 
 
 class HandedOut(BaseTrigger):
