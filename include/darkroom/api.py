@@ -4,8 +4,10 @@ Source: https://airflow.apache.org/docs/apache-airflow/stable/stable-rest-api-re
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, islice
 from typing import Any
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
@@ -75,10 +77,6 @@ class AirflowApi(AirflowSession):
         """State of a run: queued, running, success or failed; rides out a restart of the API."""
         return str(self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
-    def run_conf(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """What a run was started with; params left at their defaults are not in it."""
-        return dict(self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["conf"] or {})
-
     def failure(self, dag_id: str, run_id: str) -> str | None:
         """The first task of a run that failed, and the last error in its log: `plan: ...`."""
         failed = [ti for ti in self.task_instances(dag_id, run_id) if ti["state"] == "failed"]
@@ -145,28 +143,26 @@ class AirflowApi(AirflowSession):
             time.sleep(0.5)
         return state
 
-    def run_of_batch(self, dag_id: str, batch_id: str) -> str:
+    def newest_run(self, dag_id: str, batch_id: str) -> "Run":
         """The newest run that works on a batch, whether its first or a retry.
 
         Raises:
             BadRequest: there is none.
         """
-        return self.newest_run(dag_id, batch_id).run_id
-
-    def newest_run(self, dag_id: str, batch_id: str) -> "Run":
-        """As `run_of_batch`, with its state."""
-        # A name that was given stands in the run's conf; one made from the run's id does not.
-        runs = self.runs_of_batch(dag_id, batch_id) or [
-            run for run in self.newest_runs(dag_id) if run.batch_id == batch_id
-        ]
-        if not runs:
+        if (run := self.find_run(dag_id, batch_id)) is None:
             raise BadRequest(f"no run of {dag_id} works on batch {batch_id!r}; see: darkroom batches")
-        return runs[0]
+        return run
+
+    def find_run(self, dag_id: str, batch_id: str) -> "Run | None":
+        """As `newest_run`, if there is one."""
+        # A name that was given stands in the run's conf; one made from the run's id does not.
+        runs = chain(self._runs(dag_id, conf_contains=batch_id), self._runs(dag_id))
+        return next((run for run in runs if run.batch_id == batch_id), None)
 
     def runs_of_batch(self, dag_id: str, batch_id: str, *states: str) -> list["Run"]:
         """All runs that were started with a batch's name, the newest first; in `states` only, if given."""
-        query = {"order_by": "-run_after", "conf_contains": batch_id, "state": list(states)}
-        return [run for run in self._runs(dag_id, query) if run.batch_id == batch_id]
+        runs = self._runs(dag_id, conf_contains=batch_id, state=list(states))
+        return [run for run in runs if run.batch_id == batch_id]
 
     def active_runs(self, dag_id: str, batch_id: str) -> list["Run"]:
         """Those of `runs_of_batch` that have not ended."""
@@ -174,18 +170,18 @@ class AirflowApi(AirflowSession):
 
     def newest_runs(self, dag_id: str) -> list["Run"]:
         """The last 100 runs, the newest first."""
-        page = self.call("GET", _runs_path(dag_id), params={"order_by": "-run_after", "limit": _PAGE})
-        return [Run.of(run) for run in page["dag_runs"]]
+        return list(islice(self._runs(dag_id), _PAGE))
 
-    def _runs(self, dag_id: str, query: dict[str, Any]) -> list["Run"]:
-        found: list[Run] = []
+    def _runs(self, dag_id: str, **query: Any) -> Iterator["Run"]:
+        """Runs, the newest first, page by page as they are looked at."""
+        seen = 0
         while True:
-            page = self.call(
-                "GET", _runs_path(dag_id), params={**query, "limit": _PAGE, "offset": len(found)}
-            )
-            found += [Run.of(run) for run in page["dag_runs"]]
-            if len(found) >= page["total_entries"] or not page["dag_runs"]:
-                return found
+            query |= {"order_by": "-run_after", "limit": _PAGE, "offset": seen}
+            page = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)
+            yield from map(Run.of, page["dag_runs"])
+            seen += len(page["dag_runs"])
+            if seen >= page["total_entries"] or not page["dag_runs"]:
+                return
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """All task instances of a run."""
@@ -209,7 +205,3 @@ class AirflowApi(AirflowSession):
             self.call("PATCH", f"/api/v2/pools/{name}", json={"pool": name, **body})
         else:
             self.call("POST", "/api/v2/pools", json={"name": name, **body})
-
-
-def _runs_path(dag_id: str) -> str:
-    return f"/api/v2/dags/{dag_id}/dagRuns"

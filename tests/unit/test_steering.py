@@ -25,15 +25,15 @@ class Runs(AirflowApi):
     def add(self, dag_id, run_id, batch_id, state="running"):
         self.runs[dag_id].insert(0, Run(run_id, state, {"batch_id": batch_id} if batch_id else {}))
 
-    def newest_runs(self, dag_id):
-        return self.runs[dag_id]
-
-    def runs_of_batch(self, dag_id, batch_id, *states):
-        return [
-            run
-            for run in self.runs[dag_id]
-            if run.conf.get("batch_id") == batch_id and (not states or run.state in states)
+    def call(self, method, path, params):
+        found = [
+            {"dag_run_id": run.run_id, "state": run.state, "conf": run.conf}
+            for run in self.runs[path.split("/")[4]]
+            if params.get("conf_contains", "") in str(run.conf)
+            and run.state in (params.get("state") or [run.state])
         ]
+        page = found[params["offset"] :][: params["limit"]]
+        return {"total_entries": len(found), "dag_runs": page}
 
     def fail(self, dag_id, run_id):
         self.ended.append(run_id)
@@ -68,7 +68,7 @@ def runs(url, tmp_path, monkeypatch):
     settings.cache_clear()
     for batch_id in Progress(url).active():
         Progress(url).end(batch_id, "success")
-    for batch_id in ("b1", "b2"):
+    for batch_id in ("b1", "b2", "from-the-form"):
         Control(url).clear(batch_id)
 
 
@@ -100,6 +100,14 @@ def test_cancel_ends_the_parent_first_then_its_children_and_those_started_meanwh
     assert Control(url).state("b1") == "cancelled"
     assert (Progress(url).active(), Progress(url).read("b1").ended) == ([], "cancelled")
     assert '"ended": ["b1", "b1__shard000", "b1__shard001"]' in capsys.readouterr().out
+
+
+def test_a_batch_that_the_form_has_named_is_found_behind_many_others(runs, url):
+    runs.add(DAG_ID, "from-the-form", None)
+    for n in range(250):
+        runs.add(DAG_ID, f"other-{n}", None, "success")
+    steering.pause("from-the-form")
+    assert Control(url).state("from-the-form") == "paused"
 
 
 def test_cancel_can_be_repeated(runs):
@@ -138,6 +146,13 @@ def test_retries_have_numbers_and_one_at_a_time(runs, tmp_path):
     runs.fail(DAG_ID, "b1__retry1")
     steering.retry("b1")
     assert runs.newest_run(DAG_ID, "b1").run_id == "b1__retry2"
+
+
+def test_a_batch_whose_run_the_form_has_started_is_not_retried_beside_it(runs, tmp_path):
+    plan(open_store(tmp_path.as_uri()), [["a"]])
+    runs.add(DAG_ID, "b1", None)
+    with pytest.raises(BadRequest, match="b1 is still under way"):
+        steering.retry("b1")
 
 
 def test_a_batch_that_ended_before_it_was_planned_is_taken_up_with_the_conf_of_its_run(runs):

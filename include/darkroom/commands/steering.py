@@ -84,11 +84,13 @@ def retry(batch: Name, wait: Wait = False, as_json: Json = False) -> None:
         run = session.newest_run(DAG_ID, batch)
         asked = {name: value for name, value in run.conf.items() if name not in RunTerms.model_fields}
         request = asked | {"batch_id": batch}
-    if active := _active(session, DAG_ID, batch) + _active(session, CHILD_DAG_ID, batch):
+    newest = session.find_run(DAG_ID, batch)  # one made by the form has its name in no conf
+    active = [newest.run_id] if newest and newest.state not in FINAL_STATES else []
+    if active := active + _active(session, DAG_ID, batch) + _active(session, CHILD_DAG_ID, batch):
         raise BadRequest(f"batch {batch}: {active[0]} is still under way; darkroom cancel {batch} ends it")
     there.wish(batch, "running")
     conf = request | {"retry": True}
-    for newest in session.runs_of_batch(DAG_ID, batch)[:1]:  # who was to be told still is
+    if newest:  # who was to be told still is
         conf |= {name: url for name, url in newest.conf.items() if name == "callback_url"}
     run_id = _trigger(session, batch, conf)
     finish_or_tell(Watched(batch, run_id, request.get("flow", DEFAULT_FLOW)), wait, as_json)
