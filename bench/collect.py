@@ -54,7 +54,7 @@ def _round(
     batch: Batch, number: int, sizes: Sequence[int], items: Sequence[int], pictures: bool
 ) -> list[int]:
     """Plan a round and write its parts; the items that it rejects."""
-    names = [chunk_id(n, number) for n in range(len(sizes))]
+    names = [chunk_id(n, f"r{number}" if number else "") for n in range(len(sizes))]
     rejected: list[int] = []
     begin = 0
     for name, size in zip(names, sizes, strict=True):

@@ -4,8 +4,8 @@
     batches/{batch_id}/plan/params.json                      written first
     batches/{batch_id}/plan/chunk-00042.parquet
     batches/{batch_id}/plan/index.json                       written last: the plan is committed
-    batches/{batch_id}/plan/chunk-r1.parquet                 respin round 1 as a whole, then the same for it:
-    batches/{batch_id}/plan/chunk-r1-00000.parquet, index-r1.json
+    batches/{batch_id}/plan/draft-r1-3fa94be1.parquet        respin round 1 as a whole, then the same for it:
+    batches/{batch_id}/plan/chunk-r1-3fa94be1-00000.parquet, index-r1.json
     batches/{batch_id}/rejects.jsonl
     batches/{batch_id}/parts/{stage}/chunk-00042.parquet
     batches/{batch_id}/manifests/0001/...
@@ -14,6 +14,7 @@
 Every `save_` creates if absent and says whether it was the first: False means that the file was there.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -62,9 +63,18 @@ class Index(Record):
         return self.items + self.rejects
 
 
-def chunk_id(number: int, round: int = 0) -> str:
-    """`00042` in round 0, `r1-00042` in round 1."""
-    return f"{number:05d}" if round == 0 else f"r{round}-{number:05d}"
+def round_id(round: int, asked_by: str) -> str:
+    """`r1-3fa94be1`: what a round's files are named after until its index commits it.
+
+    Several runs may ask for the next round, and one may be killed half-way: none takes the other's files
+    for its own.
+    """
+    return f"r{round}-{hashlib.sha256(asked_by.encode()).hexdigest()[:8]}"
+
+
+def chunk_id(number: int, round_id: str = "") -> str:
+    """`00042` in the first round, `r1-3fa94be1-00042` in a later one."""
+    return f"{round_id}-{number:05d}" if round_id else f"{number:05d}"
 
 
 def image_path(stage: str, key: str, suffix: str = "png") -> str:
@@ -114,6 +124,10 @@ class Batch:
     def plan_chunk_path(self, chunk_id: str) -> str:
         """The items of a chunk."""
         return f"{self.root}/plan/chunk-{chunk_id}.parquet"
+
+    def draft_path(self, round_id: str) -> str:
+        """The items of a round after the first, before they are cut."""
+        return f"{self.root}/plan/draft-{round_id}.parquet"
 
     def index_path(self, round: int = 0) -> str:
         """The commit of a round's plan."""

@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from darkroom.batches import Batch, Index, chunk_id
+from darkroom.batches import Batch, Index, chunk_id, round_id
 from darkroom.errors import BadRequest, InvalidItem, SourceChanged
 from darkroom.flows import FLOWS
-from darkroom.plan_table import read_plan, table_bytes
+from darkroom.plan_table import read_plan
 from darkroom.planning import Params, chunk_sizes, decide_params, shards
 from darkroom.progress import PlanNow, Progress
 from darkroom.records import BatchRequest, Item, RunTerms
@@ -29,8 +29,6 @@ from darkroom.stages.options import parse_options
 
 log = logging.getLogger(__name__)
 _LOG_EVERY_S = 15.0
-_IN_ONE_PIECE_BYTES = 64 << 20
-"""More rejects than this go to the store as a stream."""
 Cut = Callable[[list[int]], Iterator[bytes]]
 """Makes the files of chunks of these sizes, in their order."""
 
@@ -150,24 +148,12 @@ def _plan(batch: Batch, reading: Reading, decide: Callable[[str], Params]) -> In
         )
         if params.fingerprint != reading.fingerprint:
             raise changed
-        _save_rejects(batch, rejected)
-
-        def cut(sizes: list[int]) -> Iterator[bytes]:
-            return (table_bytes(table) for table in items.cut(sizes))
-
-        index = save_chunks(batch, 0, params, cut, items.items, rejects.rejects)
+        batch.store.create_file(batch.rejects_path, rejected)  # the same at every try
+        index = save_chunks(batch, 0, params, items.cut, items.items, rejects.rejects)
         if index is None:
             raise changed
     batch.save_index(index)
     return batch.planned()
-
-
-def _save_rejects(batch: Batch, rejects: Path) -> None:
-    """Keep the rejects of a source, which are the same at every try."""
-    if rejects.stat().st_size <= _IN_ONE_PIECE_BYTES:
-        batch.store.create(batch.rejects_path, rejects.read_bytes())
-    elif not batch.store.exists(batch.rejects_path):
-        batch.store.upload(batch.rejects_path, rejects)
 
 
 def save_chunks(
@@ -177,7 +163,8 @@ def save_chunks(
     sizes = chunk_sizes(
         count, params.servers, params.k, min_items=params.min_items, cap_items=params.cap_items
     )
-    chunk_ids = [chunk_id(n, number) for n in range(len(sizes))]
+    prefix = round_id(number, asked_by) if number else ""
+    chunk_ids = [chunk_id(n, prefix) for n in range(len(sizes))]
     for name, chunk in zip(chunk_ids, cut(sizes), strict=True):
         path = batch.plan_chunk_path(name)
         if not batch.store.create(path, chunk):

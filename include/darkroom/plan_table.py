@@ -2,10 +2,10 @@
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC
 from functools import cache
-from typing import Any
+from typing import Any, BinaryIO
 
 from darkroom.records import SCHEMA_VERSION, PlannedItem
 from darkroom.tables import ROWS_PER_GROUP, json_text, read_rows, write_rows, writer_of
@@ -33,15 +33,37 @@ def plan_schema() -> Any:
     )
 
 
-def plan_bytes(items: Iterable[PlannedItem]) -> bytes:
-    """The Parquet file of one plan chunk. An `expires_at` without a time zone is taken as UTC."""
-    file = io.BytesIO()
+def write_plan(file: BinaryIO, items: Iterable[PlannedItem]) -> None:
+    """Stream items into a Parquet file. An `expires_at` without a time zone is taken as UTC."""
     write_rows(file, plan_schema(), (_row(item) for item in items))
+
+
+def plan_bytes(items: Iterable[PlannedItem]) -> bytes:
+    """The Parquet file of one plan chunk."""
+    file = io.BytesIO()
+    write_plan(file, items)
     return file.getvalue()
 
 
-def table_bytes(table: Any) -> bytes:
-    """The same from an Arrow table with the columns of `plan_schema`."""
+def cut(batches: Iterable[Any], sizes: Iterable[int]) -> Iterator[bytes]:
+    """Plan chunks of these sizes, as files, from Arrow batches that have the columns of a plan, or more."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    following = iter(batches)
+    rest: list[Any] = []
+    held = 0
+    for size in sizes:
+        while held < size:
+            batch = next(following).select(plan_schema().names)
+            held += batch.num_rows
+            rest.append(batch)
+        table = pa.Table.from_batches(rest, schema=plan_schema())
+        yield _table_bytes(table.slice(0, size))
+        held -= size
+        rest = table.slice(size).to_batches()
+
+
+def _table_bytes(table: Any) -> bytes:
     file = io.BytesIO()
     with writer_of(file, plan_schema()) as writer:
         writer.write_table(table, row_group_size=ROWS_PER_GROUP)

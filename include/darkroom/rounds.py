@@ -1,24 +1,29 @@
 """The rounds of a batch after the first: what C rejected, what is undone, and asked to, what failed."""
 
-from collections.abc import Iterable, Iterator
-from itertools import accumulate
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
-from darkroom.batches import Batch, Index
+from darkroom.batches import Batch, Index, round_id
 from darkroom.errors import NotPlanned
 from darkroom.intake import save_chunks
-from darkroom.plan_table import table_bytes
+from darkroom.plan_table import cut, write_plan
 from darkroom.records import PlannedItem
-from darkroom.tables import read_table
+from darkroom.tables import open_table
+
+Left = Callable[[], Iterable[PlannedItem]]
 
 
-def plan_round(batch: Batch, left: Iterable[PlannedItem], asked_by: str) -> Index:
+def plan_round(batch: Batch, left: Left, asked_by: str) -> Index:
     """Cut what is left into the next round; the same asker gets the same round again.
 
-    The round as a whole is fixed before it is cut, so a try that was killed in between is finished the same.
+    An asker's draft of the round as a whole is fixed before it is cut, so a try of it that was killed in
+    between is finished the same. A draft of somebody else is none of ours: it may leave out what we shall
+    plan, or come of a run that was cancelled.
 
     Args:
         batch: planned.
-        left: what its manifest lacks.
+        left: gives what its manifest lacks; looked at anew when another run has taken the round.
         asked_by: id of the run that asks.
     """
     number = 1
@@ -30,15 +35,23 @@ def plan_round(batch: Batch, left: Iterable[PlannedItem], asked_by: str) -> Inde
     return index
 
 
-def _plan(batch: Batch, number: int, left: Iterable[PlannedItem], asked_by: str) -> None:
-    batch.save_plan_chunk(f"r{number}", left)
-    items = read_table(batch.store.read(batch.plan_chunk_path(f"r{number}")))
+def _plan(batch: Batch, number: int, left: Left, asked_by: str) -> None:
+    """Through a file on local disk and one in the store: there may be a million items, and long ones."""
+    path = batch.draft_path(round_id(number, asked_by))
+    if not batch.store.exists(path):
+        with tempfile.TemporaryDirectory(prefix="darkroom-round-") as folder:
+            draft = Path(folder, "draft.parquet")
+            with draft.open("wb") as file:
+                write_plan(file, left())
+            batch.store.create_file(path, draft)
+    with batch.store.open(path) as file:
+        items = open_table(file)
 
-    def cut(sizes: list[int]) -> Iterator[bytes]:
-        begins = accumulate(sizes, initial=0)
-        return (table_bytes(items.slice(begin, size)) for begin, size in zip(begins, sizes, strict=False))
+        def chunks(sizes: list[int]) -> Iterator[bytes]:
+            groups = (items.read_row_group(n, use_threads=False) for n in range(items.num_row_groups))
+            return cut((batch for group in groups for batch in group.to_batches()), sizes)
 
-    index = save_chunks(batch, number, batch.params(), cut, items.num_rows, asked_by=asked_by)
+        index = save_chunks(batch, number, batch.params(), chunks, items.metadata.num_rows, asked_by=asked_by)
     if index is None:
         raise NotPlanned(f"the chunks of round {number} do not hold its items; it was tampered with")
     batch.save_index(index)

@@ -15,13 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from darkroom.batches import json_line
-from darkroom.plan_table import plan_schema
+from darkroom.plan_table import cut, plan_schema
 from darkroom.planning import seed_for
 from darkroom.records import SCHEMA_VERSION, Item, Reject
-from darkroom.tables import ROWS_PER_GROUP, json_text
+from darkroom.tables import GROUP_BYTES, ROWS_PER_GROUP, json_text
 
-_GROUP_BYTES = 8 << 20
-"""Free-form values may be long: then fewer items are held at once."""
 _DIGEST_BYTES = 16
 _PLACE = [pa.field("file", pa.int32()), pa.field("line", pa.int64())]
 
@@ -58,7 +56,7 @@ class ItemSpool:
         digest = hashlib.blake2b(item.custom_id.encode(), digest_size=_DIGEST_BYTES)
         self._digests += digest.digest()
         self._rows_bytes += len(options) + len(metadata)
-        if len(self._rows) == ROWS_PER_GROUP or self._rows_bytes > _GROUP_BYTES:
+        if len(self._rows) == ROWS_PER_GROUP or self._rows_bytes > GROUP_BYTES:
             self._write()
 
     def close(self) -> None:
@@ -76,21 +74,9 @@ class ItemSpool:
         for batch in self._batches(self._doubled):
             yield from zip(*(batch[name].to_pylist() for name in ("file", "line", "custom_id")), strict=True)
 
-    def cut(self, sizes: Iterable[int]) -> Iterator[Any]:
-        """The items as Arrow tables of these sizes, each with the columns of a plan."""
-        batches = self._batches(~self._doubled)
-        columns = plan_schema().names
-        rest: list[Any] = []
-        held = 0
-        for size in sizes:
-            while held < size:
-                batch = next(batches).select(columns)
-                held += batch.num_rows
-                rest.append(batch)
-            table = pa.Table.from_batches(rest, schema=plan_schema())
-            yield table.slice(0, size)
-            held -= size
-            rest = table.slice(size).to_batches()
+    def cut(self, sizes: Iterable[int]) -> Iterator[bytes]:
+        """The items as the files of plan chunks of these sizes."""
+        return cut(self._batches(~self._doubled), sizes)
 
     def _write(self) -> None:
         if not self._rows:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from obstore import ReadableFile
 
 _PIECE_BYTES = 4 << 20
+_IN_ONE_PIECE_BYTES = 64 << 20
+"""What is held in memory at most, to be created if absent."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,20 @@ class Store:
     def create_json(self, path: str, value: Any) -> bool:
         """`create` with `value` as JSON."""
         return self.create(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
+
+    def create_file(self, path: str, file: Path) -> None:
+        """`create` with the content of `file`, which may be large.
+
+        A store creates only what it gets in one piece. So more than that is uploaded where nothing is yet:
+        only for a path whose writers all write the same, or one after the other.
+
+        Raises:
+            StoreUnavailable: the store refuses or does not answer.
+        """
+        if file.stat().st_size <= _IN_ONE_PIECE_BYTES:
+            self.create(path, file.read_bytes())
+        elif not self.exists(path):
+            self.upload(path, file)
 
     def upload(self, path: str, file: Path) -> None:
         """Write the content of `file` to `path`, without holding it in memory; it appears there whole.

@@ -14,6 +14,8 @@ from darkroom.errors import NewerSchema
 from darkroom.records import SCHEMA_VERSION
 
 ROWS_PER_GROUP = 4096
+GROUP_BYTES = 8 << 20
+"""Of free-form values, about: they may be long, and then fewer rows are held at once."""
 _VERSION_KEY = b"darkroom.schema_version"
 
 
@@ -28,11 +30,13 @@ def write_rows(file: BinaryIO, schema: Any, rows: Iterator[dict[str, Any]]) -> N
 
     with writer_of(file, schema) as writer:
         group: list[dict[str, Any]] = []
+        held = 0
         for row in rows:
             group.append(row)
-            if len(group) == ROWS_PER_GROUP:
+            held += sum(len(value) for value in row.values() if isinstance(value, str))
+            if len(group) == ROWS_PER_GROUP or held > GROUP_BYTES:
                 writer.write_table(pa.Table.from_pylist(group, schema=schema))
-                group = []
+                group, held = [], 0
         writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 

@@ -30,7 +30,7 @@ def commit_round(
     batch: Batch, number: int, chunks: Sequence[Sequence[PlannedItem]], rejects: int = 0
 ) -> None:
     """Plan one round."""
-    names = [chunk_id(n, number) for n in range(len(chunks))]
+    names = [chunk_id(n, f"r{number}" if number else "") for n in range(len(chunks))]
     for name, items in zip(names, chunks, strict=True):
         batch.save_plan_chunk(name, items)
     sizes = [len(items) for items in chunks]

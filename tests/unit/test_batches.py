@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from darkroom import plan_table, result_table, tables
-from darkroom.batches import Batch, Index, chunk_id, image_path
+from darkroom.batches import Batch, Index, chunk_id, image_path, round_id
 from darkroom.errors import BadRequest, NewerSchema, NotPlanned
 from darkroom.flows import FLOWS
 from darkroom.planning import decide_params
@@ -142,7 +142,10 @@ def test_files_lie_where_the_design_says(batch):
     assert batch.manifest_path(3, "summary.json") == "batches/b1/manifests/0003/summary.json"
     assert image_path("generate", "abcd") == "images/generate/ab/abcd.png"
     assert image_path("generate", "abcd", "json") == "images/generate/ab/abcd.json"
-    assert (chunk_id(42), chunk_id(0, round=1)) == ("00042", "r1-00000")
+    first_round = round_id(1, "b1")
+    assert (first_round, round_id(1, "b1__retry1")) == ("r1-7dc96f77", "r1-631ace96")
+    assert (chunk_id(42), chunk_id(0, first_round)) == ("00042", "r1-7dc96f77-00000")
+    assert batch.draft_path(first_round) == "batches/b1/plan/draft-r1-7dc96f77.parquet"
 
 
 @pytest.mark.parametrize("batch_id", ["", "..", "../x", "a/b", "a b", "-a", "a\n", "x" * 129])

@@ -285,7 +285,7 @@ def test_rejected_items_get_a_new_seed_until_their_respins_are_spent(store):
             update={"prompt": "a red circle"}
         )
         commit_round(batch, respin, [[left]])
-        run(batch, {chunk_id(0, respin): [row(batch, "a", "rejected", picture=b"%d" % respin)]})
+        run(batch, {chunk_id(0, f"r{respin}"): [row(batch, "a", "rejected", picture=b"%d" % respin)]})
     assert leftovers(batch) == []
 
 
@@ -351,7 +351,7 @@ def test_the_rounds_always_end_and_every_item_keeps_one_row(tmp_path_factory, da
         if not left:
             return
         commit_round(batch, number, [left])
-        chunks = [(chunk_id(0, number), left)]
+        chunks = [(chunk_id(0, f"r{number}"), left)]
     pytest.fail("the rounds do not end")
 
 

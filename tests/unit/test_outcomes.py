@@ -151,7 +151,7 @@ def test_it_equals_the_slow_way_whatever_chunks_did(tmp_path_factory, data):
         assert leftovers(batch, undone=undone, failed=failed) == left
         cut = data.draw(st.integers(0, len(left)))
         commit_round(batch, number, [left[:cut], left[cut:]])
-        chunks = [(chunk_id(n, number), part) for n, part in enumerate((left[:cut], left[cut:]))]
+        chunks = [(chunk_id(n, f"r{number}"), part) for n, part in enumerate((left[:cut], left[cut:]))]
         n_rounds += 1
 
 

@@ -163,7 +163,7 @@ def leftovers() -> list[dict[str, Any]]:
 
     batch, run_id = _batch(), str(get_current_context()["run_id"])
     with store_patience():
-        index = plan_round(batch, _left(batch), asked_by=run_id)
+        index = plan_round(batch, lambda: _left(batch), asked_by=run_id)
     plan_now = PlanNow(index.flow, index.items, chunks=len(index.chunk_ids), round=index.round)
     Progress(settings().redis_url.get_secret_value()).plan(batch.batch_id, plan_now)
     child = child_run_id(batch.batch_id, run_id, f"round{index.round}")
