@@ -6,8 +6,9 @@ is kept: `progress.py`.
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from darkroom.told import ChunkNow, Counts, PlanNow, chunk_of, plan_of
@@ -59,8 +60,8 @@ class Snapshot:
     """The rounds after the first."""
     in_flight: dict[str, int]
     """By stage: items of running chunks that are not finished with."""
-    left_over: dict[str, int]
-    """By stage: items that ended chunks left; a later round plans them again."""
+    settled: dict[str, int]
+    """By stage: items of the newest round that it has finished with, or left over for the next."""
     hosts: tuple[HostNow, ...]
     """By stage and name."""
     ended: str
@@ -86,10 +87,9 @@ class Snapshot:
         return self.plans[0].flow if self.plans else ""
 
     def remaining(self, stage: str) -> int:
-        """Items that `stage` has still to finish with, over all rounds that are planned."""
-        finished = self.stages.get(stage, Counts()) + self.respins.get(stage, Counts())
-        planned = sum(plan.items for plan in self.plans)
-        return max(0, planned - finished.total - self.left_over.get(stage, 0))
+        """Items that `stage` has still to finish with: what an earlier round left, the newest has planned."""
+        newest = newest_of(self.plans)
+        return max(0, newest.items - self.settled.get(stage, 0)) if newest else 0
 
 
 @dataclass(slots=True)
@@ -100,7 +100,6 @@ class _Sum:
     rejected: int = 0
     failed: int = 0
     in_flight: int = 0
-    left_over: int = 0
 
     def add(self, chunk: ChunkNow) -> None:
         self.done += chunk.done
@@ -108,8 +107,6 @@ class _Sum:
         self.failed += chunk.failed
         if chunk.state == "running":
             self.in_flight += chunk.open
-        elif chunk.state == "ended":
-            self.left_over += chunk.open
 
     @property
     def counts(self) -> Counts:
@@ -164,6 +161,16 @@ def pace(chunks: Iterable[ChunkNow], seen: float) -> tuple[float, float]:
     return (items / (seen - since), seen - since) if since < seen else (0.0, 0.0)
 
 
+def newest_of(plans: Iterable[PlanNow]) -> PlanNow | None:
+    """The round that is worked on: the last that was planned, or taken up again by a retry."""
+    return max(plans, key=lambda plan: (plan.begun, plan.round), default=None)
+
+
+def _round_of(chunk_id: str) -> int:
+    """`r1-3fa94be1-00042` is of round 1, `00042` of the first, which is 0."""
+    return int(chunk_id[1:].partition("-")[0]) if chunk_id.startswith("r") else 0
+
+
 def take(
     plans: Iterable[PlanNow],
     chunks: Iterable[tuple[str, str, ChunkNow]],
@@ -182,8 +189,17 @@ def take(
     first: dict[str, _Sum] = {}
     later: dict[str, _Sum] = {}
     hosts: dict[tuple[str, str], _Host] = {}
-    for stage, chunk_id, chunk in chunks:
-        into = later if chunk_id.startswith("r") else first
+    settled: Counter[str] = Counter()
+    plans = tuple(sorted(plans, key=lambda plan: plan.round))
+    newest = newest_of(plans)
+    for stage, chunk_id, told in chunks:
+        number = _round_of(chunk_id)
+        # Rounds don't overlap, and a chunk that failed for good has not said that it ended.
+        is_over = newest is not None and number != newest.round and told.state != "ended"
+        chunk = replace(told, state="ended") if is_over else told
+        if newest is not None and number == newest.round:
+            settled[stage] += chunk.counts.total + (chunk.open if chunk.state == "ended" else 0)
+        into = later if number else first
         if stage not in into:
             into[stage] = _Sum()
         into[stage].add(chunk)
@@ -191,13 +207,13 @@ def take(
             hosts[stage, chunk.host] = _Host()
         hosts[stage, chunk.host].take(chunk_id, chunk, now)
     stages = first.keys() | later.keys()
-    rounds = {stage: [told[stage] for told in (first, later) if stage in told] for stage in stages}
+    rounds = {stage: [sums[stage] for sums in (first, later) if stage in sums] for stage in stages}
     return Snapshot(
-        plans=tuple(sorted(plans, key=lambda plan: plan.round)),
-        stages={stage: told.counts for stage, told in first.items()},
-        respins={stage: told.counts for stage, told in later.items()},
-        in_flight={stage: sum(told.in_flight for told in both) for stage, both in rounds.items()},
-        left_over={stage: sum(told.left_over for told in both) for stage, both in rounds.items()},
+        plans=plans,
+        stages={stage: one.counts for stage, one in first.items()},
+        respins={stage: one.counts for stage, one in later.items()},
+        in_flight={stage: sum(one.in_flight for one in both) for stage, both in rounds.items()},
+        settled=dict(settled),
         hosts=tuple(hosts[key].told(*key, now) for key in sorted(hosts)),
         ended=ended,
         updated=max((host.updated for host in hosts.values()), default=0.0),

@@ -57,10 +57,10 @@ def test_stages_and_hosts_are_two_sums_over_the_same_chunks(chunks):
 @given(told, st.integers(0, 10_000))
 def test_an_item_is_finished_with_left_over_or_remains(chunks, planned):
     seen = take([PlanNow("A_C", planned)], [(*key, chunk) for key, chunk in chunks.items()], seen=NOW)
-    for stage in ("generate", "inspect"):
-        finished = seen.stages.get(stage, Counts()) + seen.respins.get(stage, Counts())
-        accounted = finished.total + seen.left_over.get(stage, 0)
-        assert seen.remaining(stage) == max(0, planned - accounted)
+    for name in ("generate", "inspect"):
+        first = [chunk for (stage, i), chunk in chunks.items() if stage == name and not i.startswith("r")]
+        settled = sum(chunk.items if chunk.state == "ended" else chunk.counts.total for chunk in first)
+        assert seen.remaining(name) == max(0, planned - settled)
 
 
 def test_the_bar_is_the_first_round_and_what_remains_is_all_rounds():
@@ -71,6 +71,35 @@ def test_the_bar_is_the_first_round_and_what_remains_is_all_rounds():
     assert seen.stages["generate"].total == 10
     assert seen.respins["generate"].total == 1
     assert (seen.remaining("generate"), seen.in_flight["generate"]) == (2, 2)
+
+
+def test_what_a_chunk_that_failed_for_good_left_is_counted_once_by_the_round_that_plans_it_again():
+    chunks = [
+        ("generate", "00000", ChunkNow(10, 8, 0, 0, "g", "ended", begun=NOW - 50, updated=NOW - 30)),
+        ("generate", "00001", ChunkNow(10, 4, 0, 0, "bad", "running", begun=NOW - 50, updated=NOW - 30)),
+        ("inspect", "00000", ChunkNow(8, 8, 0, 0, "g", "ended", begun=NOW - 50, updated=NOW - 30)),
+    ]  # of 00001, which failed, `inspect` has never said anything
+    plans = [PlanNow("A_C", 20, begun=NOW - 60), PlanNow("A_C", 8, round=1, begun=NOW - 20)]
+    seen = take(plans, chunks, seen=NOW)
+    assert (seen.remaining("generate"), seen.remaining("inspect")) == (8, 8)
+    assert seen.in_flight == {"generate": 0, "inspect": 0}
+    assert all(not host.chunks for host in seen.hosts)
+    chunks += [
+        (stage, "r1-3fa94be1-00000", ChunkNow(8, 8, 0, 0, "g", "ended", begun=NOW - 9, updated=NOW))
+        for stage in ("generate", "inspect")
+    ]
+    seen = take(plans, chunks, seen=NOW)
+    assert (seen.remaining("generate"), seen.remaining("inspect")) == (0, 0)
+
+
+def test_a_retry_takes_the_first_round_up_again():
+    chunks = [
+        ("generate", "00000", ChunkNow(10, 4, 0, 0, "g", "running", begun=NOW, updated=NOW)),
+        ("generate", "r1-3fa94be1-00000", ChunkNow(6, 1, 0, 0, "g", "stopped", begun=NOW - 50, updated=NOW)),
+    ]
+    plans = [PlanNow("A", 10, begun=NOW), PlanNow("A", 6, round=1, begun=NOW - 60)]
+    seen = take(plans, chunks, seen=NOW)
+    assert (seen.remaining("generate"), seen.in_flight["generate"]) == (6, 6)
 
 
 def test_a_host_does_what_its_running_chunks_say_and_remembers_why_others_were_put_back():
