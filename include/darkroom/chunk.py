@@ -17,7 +17,7 @@ from darkroom.attempts import Attempts, Expired, HungItsServer, refuse_expired
 from darkroom.batches import Batch
 from darkroom.chunk_report import Report, count
 from darkroom.doubt import MISHAPS, doubt
-from darkroom.errors import ChunkStopped, HostSuspect, ItemError, NotPlanned
+from darkroom.errors import ChunkStopped, HostSuspect, ItemError, NotPlanned, PictureGone
 from darkroom.flows import FLOWS, Stage
 from darkroom.inputs import read_input
 from darkroom.progress import ChunkNow, ChunkState, Progress
@@ -181,7 +181,11 @@ class _ChunkRun:
         tries = flying.popleft()
         landed = [item for item, _ in tries]
         for item, future in tries:
-            result = future.result()
+            try:
+                result = future.result()
+            except PictureGone as gone:  # left over, as its picture has to be made again first
+                log.warning("%s: %s", item.custom_id, gone)
+                continue
             if result is None:
                 again.append(item)
             else:
@@ -271,7 +275,10 @@ class _ChunkRun:
         """The item as the model sees it: its picture read, its options over the run's."""
         image = b""
         if prior is not None and prior.image_uri:
-            image = self.batch.store.read(self.batch.store.path(prior.image_uri))
+            try:
+                image = self.batch.store.read(self.batch.store.path(prior.image_uri))
+            except FileNotFoundError:
+                raise PictureGone(f"{prior.image_uri} is gone; the next round makes it again") from None
         elif item.image is not None:
             image = read_input(item.image, self.lane.input_roots)
         own = item.options.get(self.stage.name, {})

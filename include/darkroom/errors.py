@@ -139,6 +139,13 @@ class StageFailed(ItemError):
     retryable = True
 
 
+class PictureGone(DarkroomError):
+    """A picture that an earlier stage made is not in the store any more; the next round makes it again."""
+
+    code = "picture_gone"
+    retryable = True
+
+
 class ChunkStopped(DarkroomError):
     """The chunk was asked to stop and did, at an item boundary; another try goes on from here."""
 

@@ -386,6 +386,26 @@ def test_inspect_leaves_out_what_generate_left_over(tmp_path, lane):
     assert run_chunk(batch, INSPECT, "00000", lane, in_time).undone == 1
 
 
+def test_a_picture_that_has_vanished_costs_its_item_a_round_and_the_others_nothing(tmp_path, lane, server):
+    batch = batch_of(tmp_path, {"a": "fine", "gone": "fine", "c": "fine"})
+    generate(batch, lane)
+    uri = outcomes(batch)["gone"].image_uri
+    (tmp_path / batch.store.path(uri)).unlink()
+    report = run_chunk(batch, INSPECT, "00000", lane, in_time)
+    assert (report.completed, report.failed, report.undone) == (2, 0, 1)
+    (left,) = leftovers(batch)
+    assert (left.custom_id, left.respin) == ("gone", 0)
+
+    batch.save_plan_chunk("r1-3fa94be1-00000", [left])
+    index = Index(round=1, flow="A_C", chunk_ids=["r1-3fa94be1-00000"], sizes=[1], items=1)
+    batch.save_index(index)
+    for stage in (GENERATE, INSPECT):
+        assert run_chunk(batch, stage, index.chunk_ids[0], lane, in_time).completed == 1
+    assert server.asked["gone"] == 2  # `inspect` has seen the same picture already
+    assert collect(batch).completed == 3
+    assert leftovers(batch) == []
+
+
 def test_a_stage_whose_predecessor_has_no_part_says_so(tmp_path, lane):
     batch = batch_of(tmp_path, {"a": "fine"})
     with pytest.raises(NotPlanned, match="no part of stage generate"):
