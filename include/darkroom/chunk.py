@@ -17,7 +17,7 @@ from darkroom.attempts import Attempts, Expired, HungItsServer, refuse_expired
 from darkroom.batches import Batch
 from darkroom.chunk_report import Report, count
 from darkroom.doubt import MISHAPS, doubt
-from darkroom.errors import ChunkStopped, HostSuspect, ItemError, NotPlanned, PictureGone
+from darkroom.errors import ChunkStopped, HostSuspect, ItemError, NotPlanned, PictureGone, StoreUnavailable
 from darkroom.flows import FLOWS, Stage
 from darkroom.inputs import read_input
 from darkroom.progress import ChunkNow, ChunkState, Progress
@@ -69,13 +69,17 @@ def run_chunk(
     """
     begun = time.monotonic()
     run = _ChunkRun(batch, stage, chunk_id, lane)
-    part = batch.part(stage.name, chunk_id)
-    if part is None:
-        results = run.results(lambda: out_of_time(time.monotonic() - begun))
-        if batch.save_part(stage.name, chunk_id, results):
-            part = results
-        else:  # somebody else was first, and the first writer wins
-            part = batch.part(stage.name, chunk_id) or results
+    try:
+        part = batch.part(stage.name, chunk_id)
+        if part is None:
+            results = run.results(lambda: out_of_time(time.monotonic() - begun))
+            if batch.save_part(stage.name, chunk_id, results):
+                part = results
+            else:  # somebody else was first, and the first writer wins
+                part = batch.part(stage.name, chunk_id) or results
+    except StoreUnavailable as error:  # told, as it is put back and nobody works on it
+        run.tell([], "stopped", str(error))
+        raise
     run.tell(part, "ended")
     return Report.of(
         len(run.items), part, stage.name, batch.store.uri(batch.part_path(stage.name, chunk_id)),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from darkroom.artifacts import ArtifactKey
 from darkroom.batches import Batch, Index
 from darkroom.chunk import Lane, run_chunk
-from darkroom.errors import ChunkStopped, HostSuspect, NotPlanned, ServerGone, StageFailed
+from darkroom.errors import ChunkStopped, HostSuspect, NotPlanned, ServerGone, StageFailed, StoreUnavailable
 from darkroom.flows import STAGES
 from darkroom.manifest import collect, leftovers
 from darkroom.progress import Progress
@@ -26,7 +26,7 @@ from darkroom.serving.client import StageClient
 from darkroom.serving.messages import encode_answer
 from darkroom.stages.base import Output
 from darkroom.stages.noop import PNG
-from darkroom.storage import open_store
+from darkroom.storage import Store, open_store
 from darkroom.turns import Turn
 
 GENERATE, INSPECT = STAGES["generate"], STAGES["inspect"]
@@ -299,6 +299,24 @@ def test_asked_to_stop_it_stops_between_two_batches_and_writes_no_part(tmp_path,
     assert len(server.asked) == GENERATE.batch_size
     generate(batch, lane)
     assert set(server.asked.values()) == {1}
+
+
+def test_a_chunk_whose_store_refuses_says_so_instead_of_running(tmp_path, lane, monkeypatch):
+    told = []
+
+    class Told(Progress):
+        def report(self, batch_id, stage, chunk_id, chunk):
+            told.append((chunk.state, chunk.reason))
+
+    def full(self, path, data):
+        raise StoreUnavailable("no space left on device")
+
+    batch = batch_of(tmp_path, {"a": "fine"})
+    with monkeypatch.context() as patch, pytest.raises(StoreUnavailable):
+        patch.setattr(Store, "create", full)
+        generate(batch, replace(lane, progress=Told("")))
+    assert told == [("running", ""), ("stopped", "no space left on device")]
+    assert generate(batch, lane).completed == 1
 
 
 def test_past_its_budget_it_lists_what_is_done_and_leaves_the_rest_over(tmp_path, lane):
