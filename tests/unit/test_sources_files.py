@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+from fnmatch import fnmatchcase
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -278,6 +279,47 @@ def test_a_pattern_matches_the_same_on_disk_as_in_a_store(tmp_path, pattern, mat
         (tmp_path / name).touch()
     assert sorted(matching(names, pattern)) == matches
     assert sorted(local_matches(tmp_path, pattern)) == matches
+
+
+def test_many_stars_take_no_longer_than_few(tmp_path):
+    deep = "a/" * 60
+    (tmp_path / deep).mkdir(parents=True)
+    (tmp_path / deep / "x.csv").touch()
+    for stars in ("**/" * 60, "**/*/" * 30, "**/a/" * 30):
+        for end, found in (("x.csv", [f"{deep}x.csv"]), ("y.csv", [])):
+            assert list(matching([f"{deep}x.csv"], stars + end)) == found
+            assert list(local_matches(tmp_path, stars + end)) == found
+
+
+def test_stars_follow_no_link_but_a_name_does(tmp_path):
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    (tmp_path / "d" / "e" / "a.csv").touch()
+    (tmp_path / "d" / "e" / "round").symlink_to(tmp_path / "d")
+    (tmp_path / "link").symlink_to(tmp_path / "d")
+    (tmp_path / "d" / "b.csv").symlink_to(tmp_path / "d" / "e" / "a.csv")
+    both = ["d/b.csv", "d/e/a.csv"]
+    assert sorted(local_matches(tmp_path, "**/*.csv")) == both
+    assert sorted(local_matches(tmp_path, "**/*/*.csv")) == [*both, "d/e/round/b.csv", "link/b.csv"]
+    assert sorted(local_matches(tmp_path, "**/link/**/*.csv")) == ["link/b.csv", "link/e/a.csv"]
+
+
+def reference(names, parts):
+    """Whether they match, one place at a time."""
+    if not names or not parts:
+        return not names and not parts
+    if parts[0] == "**":
+        return reference(names, parts[1:]) or (names[0][0] != "." and reference(names[1:], parts))
+    hidden = names[0][0] == "." and parts[0][0] != "."
+    return not hidden and fnmatchcase(names[0], parts[0]) and reference(names[1:], parts[1:])
+
+
+@given(
+    st.lists(st.sampled_from(["a", "ab", ".a", "b"]), min_size=1, max_size=5),
+    st.lists(st.sampled_from(["a", "*", "**", "?", ".*", "[!a]*"]), max_size=5),
+)
+def test_all_places_at_once_match_as_one_at_a_time(names, parts):
+    found = list(matching(["/".join(names)], "/".join([*parts, "*"])))
+    assert bool(found) == reference(names, [*parts, "*"])
 
 
 @given(st.lists(st.sampled_from(["a", "b*", "**", "c?"]), min_size=1), st.booleans())

@@ -1,6 +1,8 @@
 """Many files by one name: `inputs/day-*.jsonl.gz`, `inputs/**/*.csv`, `s3://bucket/day-?/*.parquet`."""
 
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -29,7 +31,13 @@ def matching(names: Iterable[str], pattern: str) -> Iterator[str]:
     begins with a dot is matched only by a pattern that says so, as in a shell.
     """
     parts = _parts(pattern)
-    return (name for name in names if _matches(name.split("/"), parts))
+    begin = _with_none({0}, parts)
+    for name in names:
+        places = begin
+        for step in name.split("/"):
+            places = _after(step, places, parts)
+        if len(parts) in places:
+            yield name
 
 
 def local_matches(folder: Path, pattern: str) -> Iterator[str]:
@@ -38,10 +46,16 @@ def local_matches(folder: Path, pattern: str) -> Iterator[str]:
     Links are followed only where the pattern names a folder, not for `**`: a loop has no end.
     """
     parts = _parts(pattern)
-    for path in folder.glob("/".join(parts)):
-        name = path.relative_to(folder).as_posix()
-        if _matches(name.split("/"), parts) and not path.is_dir():
-            yield name
+    todo = [("", _with_none({0}, parts))]
+    while todo:
+        below, places = todo.pop()
+        with suppress(FileNotFoundError, PermissionError), os.scandir(folder / below) as entries:
+            for entry in entries:
+                reached = _after(entry.name, places, parts, is_link=entry.is_symlink())
+                if reached and entry.is_dir():
+                    todo.append((f"{below}{entry.name}/", reached))
+                elif len(parts) in reached:
+                    yield below + entry.name
 
 
 def _parts(pattern: str) -> list[str]:
@@ -49,12 +63,26 @@ def _parts(pattern: str) -> list[str]:
     return [*parts, "*"] if parts and parts[-1] == "**" else parts
 
 
-def _matches(names: list[str], parts: list[str]) -> bool:
-    if not parts or not names:
-        return not parts and not names
-    if parts[0] == "**":
-        hidden = names[0].startswith(".")
-        return _matches(names, parts[1:]) or (not hidden and _matches(names[1:], parts))
-    if names[0].startswith(".") and not parts[0].startswith("."):
-        return False
-    return fnmatchcase(names[0], parts[0]) and _matches(names[1:], parts[1:])
+def _after(name: str, places: set[int], parts: list[str], is_link: bool = False) -> set[int]:
+    """Where in the pattern one may be, a name further on; past its last part, the path matches.
+
+    All places at once, however many `**` there are: to try one after the other takes exponential time.
+    """
+    hidden = name.startswith(".")
+    reached = set()
+    for place in places - {len(parts)}:
+        if parts[place] == "**":
+            if not (hidden or is_link):
+                reached.add(place)
+        elif fnmatchcase(name, parts[place]) and (not hidden or parts[place].startswith(".")):
+            reached.add(place + 1)
+    return _with_none(reached, parts)
+
+
+def _with_none(places: set[int], parts: list[str]) -> set[int]:
+    """The same, and behind each `**`, which may stand for no folder."""
+    for place in sorted(places):
+        while place < len(parts) and parts[place] == "**":
+            place += 1  # noqa: PLW2901
+            places.add(place)
+    return places
