@@ -20,7 +20,7 @@ SECONDS_PER_ITEM = 0.5
 SERVERS = 2
 DAYS_AT_ONCE = 6
 _LOOK_EVERY_S = 2.0
-_DEADLINE_S = 540
+_DEADLINE_S = 420
 
 
 def main(days: int, items: int) -> None:
