@@ -1,6 +1,7 @@
 """The numbers of one generation of a manifest."""
 
 import json
+import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from darkroom.bounds import lower_bound_s
 from darkroom.outcomes import ChunkOutcomes
 from darkroom.records import SCHEMA_VERSION, Record, Status
 from darkroom.tables import json_text
+
+_LOOKS_KB = 16_000
 
 
 class Work(Record):
@@ -135,8 +138,7 @@ class Tally:
         """By stage and host."""
         self._undone = 0
         self._near_duplicates = 0
-        self._looks: dict[str, str] = {}
-        """Perceptual hash to the first item that has it."""
+        self._looks = Looks()
 
     def add(self, chunk: ChunkOutcomes) -> Any:
         """Count a chunk; its rows as an Arrow table, those that look like an earlier one marked."""
@@ -203,7 +205,7 @@ class Tally:
             zip(table["custom_id"].to_pylist(), checks, strict=True)
         ):
             look = from_json(text).get("phash") if text is not None else None
-            if isinstance(look, str) and (first := self._looks.setdefault(look, custom_id)) != custom_id:
+            if isinstance(look, str) and (first := self._looks.first(look, custom_id)) != custom_id:
                 marks[position] = first
         if not marks:
             return table
@@ -213,6 +215,26 @@ class Tally:
             details[position] = json_text({**json.loads(details[position]), "near_duplicate_of": first})
         column = table.schema.get_field_index("details")
         return table.set_column(column, table.schema.field(column), pa.array(details, pa.string()))
+
+
+class Looks:
+    """The first item of each perceptual hash: on local disk, as there may be a million of them."""
+
+    def __init__(self) -> None:
+        # A file without a name, which is gone with this object; some MB of it are in memory.
+        self._table = sqlite3.connect("", isolation_level=None)
+        self._table.execute("PRAGMA journal_mode = OFF")
+        self._table.execute(f"PRAGMA cache_size = -{_LOOKS_KB}")
+        self._table.execute("CREATE TABLE looks (look TEXT PRIMARY KEY, first TEXT) WITHOUT ROWID")
+        self._table.execute("BEGIN")
+
+    def first(self, look: str, custom_id: str) -> str:
+        """The first item that looks so: this one, or an earlier one."""
+        mine = (look, custom_id)
+        if self._table.execute("INSERT OR IGNORE INTO looks VALUES (?, ?)", mine).rowcount:
+            return custom_id
+        first: str = self._table.execute("SELECT first FROM looks WHERE look = ?", (look,)).fetchone()[0]
+        return first
 
 
 def _works(sums: Iterable[tuple[str, _Sum]]) -> dict[str, Work]:

@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import tracemalloc
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from darkroom.planning import seed_for
 from darkroom.records import ErrorInfo, PlannedItem, Status, Verdict
 from darkroom.result_table import result_bytes
 from darkroom.storage import open_store
+from darkroom.summary import Looks
 
 
 @pytest.fixture
@@ -271,6 +273,17 @@ def test_a_claim_whose_answer_got_lost_is_still_ours(store, monkeypatch):
 
     monkeypatch.setattr(type(store), "create_json", lossy)
     assert collect(batch).generation == 1
+
+
+def test_the_first_of_each_look_is_known_without_holding_them():
+    tracemalloc.start()
+    looks = Looks()
+    for number in range(20_000):
+        assert looks.first(f"{number:016x}", f"card-{number}") == f"card-{number}"
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 500_000
+    assert looks.first(f"{17:016x}", "card-20000") == "card-17"
 
 
 # What is left over.
