@@ -41,6 +41,10 @@ class Backfill:
         """
         return int(self.api.call("POST", "/api/v2/backfills", json=self._body())["id"])
 
+    def complete(self, number: int) -> bool:
+        """Whether another backfill may follow: Airflow looks only every 30 s whether one has ended."""
+        return self.api.call("GET", f"/api/v2/backfills/{number}")["completed_at"] is not None
+
     def states(self, days: list[date]) -> dict[date, str]:
         """How the days' runs are: none, queued, running, success, failed."""
         states = dict.fromkeys(days, "none")

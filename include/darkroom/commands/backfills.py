@@ -81,10 +81,11 @@ def backfill(
 
 def _watched(asked: Backfill, days: list[date], number: int) -> dict[date, str]:
     """Look until all days have ended; a line whenever something has."""
-    look = retry(
+    patient = retry(
         retry=retry_if_exception_type(ApiError), stop=stop_after_delay(RIDE_OUT_S),
         wait=wait_exponential(0.5, max=5), reraise=True,
-    )(asked.states)  # fmt: skip
+    )  # fmt: skip
+    look, complete = patient(asked.states), patient(asked.complete)
     said = ""
     while True:
         states = look(days)
@@ -93,7 +94,7 @@ def _watched(asked: Backfill, days: list[date], number: int) -> dict[date, str]:
         if line != said:
             console.print(f"backfill {number}: {len(days)} days: {line}", highlight=False)
             said = line
-        if all(state in FINAL_STATES for state in states.values()):
+        if all(state in FINAL_STATES for state in states.values()) and complete(number):
             return states
         time.sleep(_LOOK_EVERY_S)
 
