@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from darkroom.errors import BadRequest, NoSuchBatch, NotAllowed, PlantAway
+from darkroom.errors import BadRequest, DarkroomError, NoSuchBatch, NotAllowed, PlantAway
 
 
 class RunExists(BadRequest):
@@ -19,6 +19,9 @@ class ApiError(PlantAway):
     """Airflow's API does not answer, or not as documented."""
 
     code = "api_error"
+
+
+_REFUSALS: dict[int, type[DarkroomError]] = {401: NotAllowed, 403: NotAllowed, 404: NoSuchBatch}
 
 
 @dataclass
@@ -80,8 +83,7 @@ class AirflowSession:
             with self._http.stream("GET", f"/darkroom{path}") as answer:
                 if answer.is_error:
                     answer.read()
-                    kind = NoSuchBatch if answer.status_code == httpx.codes.NOT_FOUND else ApiError
-                    raise kind(_detail(answer))
+                    raise _REFUSALS.get(answer.status_code, ApiError)(_detail(answer))
                 yield from answer.iter_bytes()
         except httpx.TransportError as error:
             raise self._silent(error) from error

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -74,28 +73,20 @@ def _place(output: str, name: str) -> Path:
 
 
 def _save(path: Path, pieces: Iterable[bytes]) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
-            try:
-                draft.writelines(pieces)
-                Path(draft.name).chmod(0o666 & ~_umask())
-                draft.flush()
-                Path(draft.name).replace(path)
-            except BaseException:
-                Path(draft.name).unlink()
-                raise
+        with draft.open("xb") as file:
+            file.writelines(pieces)
+        draft.replace(path)
     except OSError as error:
         raise BadRequest(f"-o {path}: {error.strerror}") from error
+    finally:
+        if path.parent.is_dir():
+            draft.unlink(missing_ok=True)
 
 
 def _print(pieces: Iterable[bytes]) -> None:
     for piece in pieces:
         sys.stdout.buffer.write(piece)
     sys.stdout.flush()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
