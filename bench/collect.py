@@ -24,8 +24,9 @@ from typing import Any
 from bench import report
 from darkroom.batches import Batch, Index, chunk_id, image_path
 from darkroom.contact_sheet import render
-from darkroom.manifest import collect, current, leftovers, verify
-from darkroom.plan_table import plan_bytes
+from darkroom.manifest import collect, current, verify
+from darkroom.outcomes import leftovers
+from darkroom.plan_table import write_plan
 from darkroom.planning import chunk_sizes, seed_for
 from darkroom.records import BatchRequest, PlannedItem
 from darkroom.result_table import table_bytes, table_of
@@ -43,7 +44,7 @@ def make(folder: Path, n_items: int, pictures: bool) -> Batch:
     store = open_store(folder.as_uri())
     batch = Batch(store, "bench")
     batch.save_request(BatchRequest(flow="A_C", source="bench.jsonl", batch_id="bench"))
-    batch.save_rejects([])
+    batch.store.create(batch.rejects_path, b"")
     sizes = chunk_sizes(n_items, servers=10, cap_items=175)
     rejected = _round(batch, 0, sizes, range(n_items), pictures)
     _round(batch, 1, chunk_sizes(len(rejected), servers=10, cap_items=175), rejected, pictures)
@@ -67,7 +68,9 @@ def _round(
             )
             for n in chunk
         ]  # fmt: skip
-        batch.store.create(batch.plan_chunk_path(name), plan_bytes(planned))
+        file = io.BytesIO()
+        write_plan(file, planned)
+        batch.store.create(batch.plan_chunk_path(name), file.getvalue())
         rows = [_row(batch, item, n, number, pictures) for item, n in zip(planned, chunk, strict=True)]
         rejected += [n for n, row in zip(chunk, rows, strict=True) if row["status"] == "rejected"]
         _save_part(batch, "inspect", name, rows)
@@ -151,7 +154,7 @@ def step(name: str, url: str) -> None:
     if name == "collect":
         told["items"] = collect(batch).items
     elif name == "leftovers":
-        told["left"] = len(leftovers(batch))
+        told["left"] = sum(1 for _ in leftovers(batch))
     elif name == "render":
         summary = current(batch)
         assert summary is not None

@@ -156,13 +156,13 @@ def _window(times: Any) -> dict[str, float]:
 
 def _forget_rates() -> None:
     """The stage table decides the chunks' sizes again, not what was measured."""
-    from darkroom.commands.connection import redis_url
-    from darkroom.flows import STAGES
-    from darkroom.rates import Rates
+    import redis
 
-    rates, stage = Rates(redis_url()), STAGES["generate"]
-    for host in rates.read(stage.name, stage.model):
-        rates.forget(host)
+    from darkroom.commands.connection import redis_url
+
+    with redis.Redis.from_url(redis_url()) as server:
+        for key in server.scan_iter("darkroom:rates:*"):
+            server.delete(key)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ Every `save_` creates if absent and says whether it was the first: False means t
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Self
@@ -24,9 +24,9 @@ from typing import Annotated, Any, Self
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from darkroom.errors import BadRequest, NotPlanned
-from darkroom.plan_table import plan_bytes, read_plan
+from darkroom.plan_table import read_plan
 from darkroom.planning import Params
-from darkroom.records import SCHEMA_VERSION, BatchId, BatchRequest, PlannedItem, Record, Reject, Result
+from darkroom.records import SCHEMA_VERSION, BatchId, BatchRequest, PlannedItem, Record, Result
 from darkroom.result_table import read_results, result_bytes
 from darkroom.storage import Store
 from darkroom.tables import read_table
@@ -56,11 +56,6 @@ class Index(Record):
         if len(self.chunk_ids) != len(self.sizes) or sum(self.sizes) != self.items:
             raise ValueError("chunk_ids, sizes and items do not fit together")
         return self
-
-    @property
-    def lines(self) -> int:
-        """Lines of the source that are not empty."""
-        return self.items + self.rejects
 
 
 def round_id(round: int, asked_by: str) -> str:
@@ -204,10 +199,6 @@ class Batch:
             raise NotPlanned(f"batch {self.batch_id} has no planned chunk {chunk_id}")
         return read_table(data, columns)
 
-    def save_plan_chunk(self, chunk_id: str, items: Iterable[PlannedItem]) -> bool:
-        """Fix the items of a chunk."""
-        return self.store.create(self.plan_chunk_path(chunk_id), plan_bytes(items))
-
     def index(self, round: int = 0) -> Index | None:
         """The chunks of a round; None while its plan is not committed."""
         data = self._read(self.index_path(round))
@@ -227,15 +218,6 @@ class Batch:
     def save_index(self, index: Index) -> bool:
         """Commit the plan of a round, after all its chunks."""
         return self._save_record(self.index_path(index.round), index)
-
-    def rejects(self) -> list[Reject]:
-        """The lines of the source that are not items."""
-        lines = (self._read(self.rejects_path) or b"").splitlines()
-        return [Reject.model_validate_json(line) for line in lines]
-
-    def save_rejects(self, rejects: Iterable[Reject]) -> bool:
-        """Keep the lines of the source that are not items; before the index, which counts them."""
-        return self.store.create(self.rejects_path, json_lines(rejects))
 
     def part(self, stage: str, chunk_id: str) -> list[Result] | None:
         """The results of a chunk after a stage; None while it has none."""
@@ -259,11 +241,6 @@ class Batch:
 
     def _save_record(self, path: str, record: Record) -> bool:
         return self.store.create_json(path, record.model_dump(mode="json"))
-
-
-def json_lines(records: Iterable[Record]) -> bytes:
-    """One JSON object a line."""
-    return b"".join(json_line(record) for record in records)
 
 
 def json_line(record: Record) -> bytes:

@@ -57,18 +57,6 @@ class Fleet:
         found = zip(keys, told, strict=True)
         return [status for key, text in found if text and (status := _read(key, text))]
 
-    def lanes(self) -> dict[str, int]:
-        """Lanes of servers that are ready, by stage.
-
-        Raises:
-            FleetUnknown: Redis does not answer.
-        """
-        ready: dict[str, int] = {}
-        for server in self.servers():
-            if server.state is State.READY:
-                ready[server.stage] = ready.get(server.stage, 0) + server.lanes
-        return ready
-
     def waiting(self, stages: Iterable[str]) -> dict[str, str]:
         """Of `stages`, those that no server takes chunks of now, and why: what needs them waits.
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from darkroom.batches import Batch
 from darkroom.generations import claim, current, rows
-from darkroom.outcomes import digest, elapsed_s, iter_leftovers, leftovers, outcomes, snapshot
+from darkroom.outcomes import digest, elapsed_s, outcomes, snapshot
 from darkroom.records import Status
 from darkroom.result_table import ResultWriter, json_lines
 from darkroom.summary import Summary, Tally
 from darkroom.verification import VerifyReport, verify
 
-__all__ = ["Summary", "VerifyReport", "collect", "current", "iter_leftovers", "leftovers", "rows", "verify"]
+__all__ = ["Summary", "VerifyReport", "collect", "current", "rows", "verify"]
 
 _FILES = ("manifest.parquet", "manifest.jsonl", "errors.jsonl")
 _ERRORS = {Status.FAILED.value, Status.TIMED_OUT.value}

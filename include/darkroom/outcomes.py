@@ -113,10 +113,11 @@ def outcomes(
             raise NotPlanned(f"round {number} holds {custom_id} out of plan order; it was tampered with")
 
 
-def leftovers(batch: Batch, *, undone: bool = True, failed: bool = False) -> list[PlannedItem]:
+def leftovers(batch: Batch, *, undone: bool = True, failed: bool = False) -> Iterator[PlannedItem]:
     """The items of the next round, in plan order: what C rejected, with a new seed, and what is undone.
 
-    What takes a picture and is rejected is not tried again: `enhance` makes the same of the same.
+    Whether there are any is known by the first. What takes a picture and is rejected is not tried again:
+    `enhance` makes the same of the same.
 
     Args:
         batch: planned.
@@ -126,11 +127,6 @@ def leftovers(batch: Batch, *, undone: bool = True, failed: bool = False) -> lis
     Raises:
         NotPlanned: the batch has no committed plan.
     """
-    return list(iter_leftovers(batch, undone=undone, failed=failed))
-
-
-def iter_leftovers(batch: Batch, *, undone: bool = True, failed: bool = False) -> Iterator[PlannedItem]:
-    """`leftovers` one by one: whether there are any is known by the first."""
     request = batch.request()
     respins = request.respins if FLOWS[request.flow].takes == "prompt" else 0
     for chunk in outcomes(batch, snapshot(batch), columns=("custom_id", "status")):

@@ -38,13 +38,6 @@ def write_plan(file: BinaryIO, items: Iterable[PlannedItem]) -> None:
     write_rows(file, plan_schema(), (_row(item) for item in items))
 
 
-def plan_bytes(items: Iterable[PlannedItem]) -> bytes:
-    """The Parquet file of one plan chunk."""
-    file = io.BytesIO()
-    write_plan(file, items)
-    return file.getvalue()
-
-
 def cut(batches: Iterable[Any], sizes: Iterable[int]) -> Iterator[bytes]:
     """Plan chunks of these sizes, as files, from Arrow batches that have the columns of a plan, or more."""
     import pyarrow as pa  # noqa: PLC0415
@@ -71,7 +64,7 @@ def _table_bytes(table: Any) -> bytes:
 
 
 def read_plan(data: bytes) -> list[PlannedItem]:
-    """The inverse of `plan_bytes`.
+    """The inverse of `write_plan`.
 
     Raises:
         NewerSchema: the file was written by a newer Darkroom.

@@ -68,15 +68,6 @@ class Rates(InRedis):
         told = self._ask(lambda server: server.hgetall(key), nothing, "the rates")
         return read_rates(told, time.time())
 
-    def forget(self, host: str) -> None:
-        """Drop what was measured of a host: another machine bears its name now."""
-
-        def drop(server: object) -> None:
-            for key in server.scan_iter(f"{_PREFIX}*", count=1000):  # type: ignore[attr-defined]
-                server.hdel(key, host)  # type: ignore[attr-defined]
-
-        self._ask(drop, None, "the rates")
-
 
 def faded(busy_s: float) -> tuple[float, float]:
     """By which factor what is known fades when `busy_s` of work are told, and the weight of these.

@@ -44,8 +44,8 @@ def _plan(batch: Batch, number: int, left: Left, asked_by: str) -> None:
             with draft.open("wb") as file:
                 write_plan(file, left())
             batch.store.create_file(path, draft)
-    with batch.store.open(path) as file:
-        items = open_table(file)
+    with batch.store.open(path) as there:
+        items = open_table(there)
 
         def chunks(sizes: list[int]) -> Iterator[bytes]:
             groups = (items.read_row_group(n, use_threads=False) for n in range(items.num_row_groups))

@@ -17,7 +17,8 @@ from darkroom.result_table import Row, table_of
 
 UNDONE = "undone"
 """The error code of an item that no stage has finished with, nor set aside."""
-_RANKS: dict[str, int] = {Status.COMPLETED: 3, Status.REJECTED: 2, Status.FAILED: 1, Status.TIMED_OUT: 1}
+RANKS: dict[str, int] = {Status.COMPLETED: 3, Status.REJECTED: 2, Status.FAILED: 1, Status.TIMED_OUT: 1}
+"""Of the final states: the higher wins over tries of the same item."""
 _PLANNED = ("custom_id", "seed", "metadata")
 
 
@@ -36,7 +37,7 @@ class ChunkTries:
 
     def rank(self, position: int) -> int:
         """The higher wins over tries of the same item."""
-        return 0 if position in self.undone else _RANKS[self.statuses[position]]
+        return 0 if position in self.undone else RANKS[self.statuses[position]]
 
     def row(self, position: int) -> Row:
         """A row of the table."""
@@ -74,7 +75,7 @@ def chunk_tries(
         table = batch.part_table(stages[-1], chunk_id, columns)
         if table is not None and table["custom_id"].to_pylist() == ids:
             statuses: list[str] = table["status"].to_pylist()
-            if _RANKS.keys() >= set(statuses):
+            if RANKS.keys() >= set(statuses):
                 return ChunkTries(batch, chunk_id, ids, statuses, frozenset(), table)
     return _joined(batch, flow, chunk_id, ids, files)
 
@@ -110,7 +111,7 @@ def _row(planned: Row, flow: str, chunk_id: str, parts: Sequence[dict[str, Row]]
             continue
         row = reached
         is_last = position == len(stages) - 1
-        if row["status"] in _RANKS and (is_last or row["status"] != Status.COMPLETED):
+        if row["status"] in RANKS and (is_last or row["status"] != Status.COMPLETED):
             return row, False
         unfinished = stages[position if is_last else position + 1]
         break

@@ -17,9 +17,9 @@ from darkroom.planning import shards
 from darkroom.progress import Progress
 from darkroom.records import BatchRequest, PlannedItem, Reject, Result, Status
 from darkroom.stages.base import Request
+from darkroom.tries import RANKS
 
 _READERS = 8
-_BEST = {Status.COMPLETED: 3, Status.REJECTED: 2, Status.FAILED: 1, Status.TIMED_OUT: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,8 @@ def whereabouts(batch: Batch, custom_id: str, progress: Progress) -> Whereabouts
         index = following
     # An item that is on its way says more than what it was rejected for in the round before.
     told = rounds[-1]
-    if told.state in _BEST:
-        told = max(rounds, key=lambda one: (_BEST.get(one.state, 0), one.round))
+    if told.state in RANKS:
+        told = max(rounds, key=lambda one: (RANKS.get(one.state, 0), one.round))
     return Whereabouts(
         batch_id=batch.batch_id,
         custom_id=custom_id,
@@ -187,7 +187,7 @@ class _Look:
             if row.status is not Status.COMPLETED:
                 break
         error = row.error.model_dump() if row and row.error else None
-        if over and state not in _BEST:
+        if over and state not in RANKS:
             error = {"code": "undone", "message": f"nobody finished it in round {self.index.round}: {where}"}
             state = Status.FAILED
         most = self.batch.params().shard_chunks

@@ -7,6 +7,7 @@ import sys
 import pytest
 from airflow.utils.state import DagRunState
 from tests.servers import model_servers
+from tests.unit.plant import rejects_of
 
 from darkroom.batches import Batch
 from darkroom.manifest import current, verify
@@ -86,7 +87,7 @@ def test_bad_lines_are_listed_and_the_good_ones_beside_them_are_done(dags, input
     (inputs / "mixed.jsonl").write_text("\n".join(lines))
     dag_run, batch, _ = run(dags, flow="A", source=str(inputs / "mixed.jsonl"), batch_id="t-mixed")
     assert dag_run.state == DagRunState.SUCCESS
-    assert [(reject.line, reject.field) for reject in batch.rejects()] == [
+    assert [(reject.line, reject.field) for reject in rejects_of(batch)] == [
         (2, None),
         (3, "promt"),
         (4, "custom_id"),

@@ -10,6 +10,7 @@ from darkroom.manifest import rows
 from darkroom.records import Status
 from darkroom.settings import REPOSITORY
 from tests.stack.plant import finished, source, started
+from tests.unit.plant import rejects_of
 
 RED = "a large red circle on a white background"
 
@@ -63,7 +64,7 @@ def test_bad_lines_are_reported_by_line_and_field_and_the_rest_is_done(stack):
     )
     batch, summary = finished(started("A", source("mixed.jsonl", text)))
     assert (summary.items, summary.completed, summary.rejects) == (1, 1, 4)
-    assert [(reject.line, reject.field) for reject in batch.rejects()] == [
+    assert [(reject.line, reject.field) for reject in rejects_of(batch)] == [
         (2, None),
         (3, "promtp"),
         (4, "custom_id"),

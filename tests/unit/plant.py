@@ -1,11 +1,41 @@
 """A batch made by hand: its plan and its parts, without a model or a server."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Sequence
 
-from darkroom.batches import Batch, Index, chunk_id, image_path
+from darkroom import outcomes
+from darkroom.batches import Batch, Index, chunk_id, image_path, json_line
 from darkroom.flows import FLOWS
+from darkroom.plan_table import write_plan
 from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Reject, Result, Status, Verdict
 from darkroom.storage import Store, sha256
+
+
+def save_plan_chunk(batch: Batch, name: str, items: Iterable[PlannedItem]) -> bool:
+    """Fix the items of a chunk."""
+    return batch.store.create(batch.plan_chunk_path(name), plan_bytes(items))
+
+
+def plan_bytes(items: Iterable[PlannedItem]) -> bytes:
+    """The file of a plan chunk."""
+    file = io.BytesIO()
+    write_plan(file, items)
+    return file.getvalue()
+
+
+def save_rejects(batch: Batch, rejects: Iterable[Reject]) -> bool:
+    """Keep the lines of the source that are not items."""
+    return batch.store.create(batch.rejects_path, b"".join(map(json_line, rejects)))
+
+
+def rejects_of(batch: Batch) -> list[Reject]:
+    """The lines of the source that are not items."""
+    return [Reject.model_validate_json(line) for line in batch.store.read(batch.rejects_path).splitlines()]
+
+
+def leftovers(batch: Batch, **which: bool) -> list[PlannedItem]:
+    """All items of the next round."""
+    return list(outcomes.leftovers(batch, **which))
 
 
 def plan(
@@ -19,7 +49,7 @@ def plan(
     """A batch with a committed first round; ids per chunk."""
     batch = Batch(store, batch_id)
     batch.save_request(BatchRequest(flow=flow, source="s.jsonl", batch_id=batch_id, respins=respins))
-    batch.save_rejects([Reject(line=n, field=None, reason="bad") for n in range(rejects)])
+    save_rejects(batch, [Reject(line=n, field=None, reason="bad") for n in range(rejects)])
     given = {FLOWS[flow].takes: "a red circle" if FLOWS[flow].takes == "prompt" else "file:///a.png"}
     items = [[PlannedItem(custom_id=name, seed=1, **given) for name in names] for names in chunks]
     commit_round(batch, 0, items, rejects)
@@ -32,7 +62,7 @@ def commit_round(
     """Plan one round."""
     names = [chunk_id(n, f"r{number}" if number else "") for n in range(len(chunks))]
     for name, items in zip(names, chunks, strict=True):
-        batch.save_plan_chunk(name, items)
+        save_plan_chunk(batch, name, items)
     sizes = [len(items) for items in chunks]
     batch.save_index(
         Index(

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.plant import leftovers, save_plan_chunk
 
 from darkroom.artifacts import ArtifactKey
 from darkroom.batches import Batch, Index
 from darkroom.chunk import Lane, run_chunk
 from darkroom.errors import ChunkStopped, HostSuspect, NotPlanned, ServerGone, StageFailed, StoreUnavailable
 from darkroom.flows import STAGES
-from darkroom.manifest import collect, leftovers
+from darkroom.manifest import collect
 from darkroom.progress import Progress
 from darkroom.records import BatchRequest, PlannedItem, Status, Verdict
 from darkroom.serving import wire
@@ -141,7 +142,7 @@ def batch_of(tmp_path, prompts, flow="A_C", at=None, **fields):
     ]
     if at is not None:
         items = [item.model_copy(update={"expires_at": when}) for item, when in zip(items, at, strict=True)]
-    batch.save_plan_chunk("00000", items)
+    save_plan_chunk(batch, "00000", items)
     index = Index(flow=flow, chunk_ids=["00000"], sizes=[len(items)], items=len(items))
     batch.save_index(index)
     return batch
@@ -281,7 +282,7 @@ def test_an_image_that_exists_is_not_computed_again_by_another_batch(tmp_path, l
     generate(batch_of(tmp_path, {"a": "fine"}), lane)
     other = Batch(open_store(tmp_path.as_uri()), "b2")
     other.save_request(BatchRequest(flow="A", source="x", batch_id="b2"))
-    other.save_plan_chunk("00000", [PlannedItem(custom_id="other", prompt="fine", seed=0)])
+    save_plan_chunk(other, "00000", [PlannedItem(custom_id="other", prompt="fine", seed=0)])
     generate(other, lane)
     row = outcomes(other)["other"]
     assert (row.status, row.attempts, row.details["said"]) == ("completed", 0, "a")
@@ -414,7 +415,7 @@ def test_a_picture_that_has_vanished_costs_its_item_a_round_and_the_others_nothi
     (left,) = leftovers(batch)
     assert (left.custom_id, left.respin) == ("gone", 0)
 
-    batch.save_plan_chunk("r1-3fa94be1-00000", [left])
+    save_plan_chunk(batch, "r1-3fa94be1-00000", [left])
     index = Index(round=1, flow="A_C", chunk_ids=["r1-3fa94be1-00000"], sizes=[1], items=1)
     batch.save_index(index)
     for stage in (GENERATE, INSPECT):
@@ -452,7 +453,7 @@ def test_the_key_changes_with_everything_that_shapes_the_picture_and_with_nothin
 def test_while_an_item_is_tried_alone_the_other_lane_of_the_server_waits(tmp_path, server):
     """Else each would see its server die under the other's poison, three times, and be set aside."""
     batch = batch_of(tmp_path, {"poison": "kill always", "good": "fine"})
-    batch.save_plan_chunk("00001", [PlannedItem(custom_id="slow", prompt="slow", seed=9)])
+    save_plan_chunk(batch, "00001", [PlannedItem(custom_id="slow", prompt="slow", seed=9)])
     lock = tmp_path / "alone.lock"
 
     def run(chunk_id):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.unit.plant import plan, row, run
+from tests.unit.plant import plan, row, run, save_plan_chunk
 
 from darkroom.batches import Batch, Index
 from darkroom.contact_sheet import MAX_TILES, render, sample
@@ -95,7 +95,7 @@ def test_every_outcome_has_a_tile_with_its_reason(store):
 def test_no_text_becomes_markup_and_nothing_is_loaded(store):
     batch = Batch(store, "b1")
     batch.save_request(BatchRequest(flow="A_C", source="s", batch_id="b1"))
-    batch.save_plan_chunk("00000", [PlannedItem(custom_id=EVIL, prompt=EVIL, seed=1)])
+    save_plan_chunk(batch, "00000", [PlannedItem(custom_id=EVIL, prompt=EVIL, seed=1)])
     batch.save_index(Index(flow="A_C", chunk_ids=["00000"], sizes=[1], items=1))
     verdict = Verdict(accepted=False, reasons=[EVIL])
     details = {"near_duplicate_of": EVIL}

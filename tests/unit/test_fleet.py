@@ -32,22 +32,10 @@ def nobody():
     return f"redis://127.0.0.1:{free_port()}/0"
 
 
-def status(stage: str, state: State = State.READY, lanes: int = 2, name: str = "") -> ServerStatus:
+def status(stage: str, state: State = State.READY, name: str = "") -> ServerStatus:
     return ServerStatus(
-        name=name or f"{stage}-1", stage=stage, model="m@1", implementation="m:M", state=state, lanes=lanes
+        name=name or f"{stage}-1", stage=stage, model="m@1", implementation="m:M", state=state, lanes=2
     )
-
-
-def test_only_servers_that_are_ready_count_as_lanes(url):
-    fleet = Fleet(url)
-    fleet.tell("h1", status("generate"))
-    fleet.tell("h2", status("generate", lanes=1))
-    fleet.tell("h1", status("inspect", State.LOADING))
-    fleet.tell("h2", status("inspect", State.WAITING))
-    fleet.tell("h3", status("inspect", State.DRAINING))
-    fleet.tell("h4", status("inspect", State.FENCED))
-    assert fleet.lanes() == {"generate": 3}
-    assert len(fleet.servers()) == 6
 
 
 def test_a_server_is_told_of_with_the_host_that_told(url):
@@ -72,9 +60,12 @@ def test_a_server_is_known_by_its_host_and_name_and_told_anew_replaces_what_was_
     fleet.tell("h1", status("generate", State.LOADING))
     fleet.tell("h1", status("generate"))
     fleet.tell("h1", status("generate", name="generate-2"))
-    assert fleet.lanes() == {"generate": 4}
+    assert [(server.name, server.state) for server in sorted(fleet.servers(), key=lambda one: one.name)] == [
+        ("generate-1", State.READY),
+        ("generate-2", State.READY),
+    ]
     fleet.forget("h1", status("generate"))
-    assert fleet.lanes() == {"generate": 2}
+    assert [server.name for server in fleet.servers()] == ["generate-2"]
 
 
 def test_what_nobody_renews_goes_by_itself(url):
@@ -88,7 +79,7 @@ def test_a_redis_that_is_down_stops_no_server_but_is_no_empty_fleet_either(nobod
     fleet = Fleet(nobody)
     fleet.tell("h1", status("generate"))
     with pytest.raises(FleetUnknown):
-        fleet.lanes()
+        fleet.servers()
 
 
 def test_a_host_of_the_same_store_and_version_may_join(url, tmp_path):

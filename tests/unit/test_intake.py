@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.plant import leftovers, rejects_of, save_plan_chunk
 
 from darkroom.batches import Batch
 from darkroom.errors import BadRequest, SourceChanged
 from darkroom.intake import plan_batch, run_terms
-from darkroom.manifest import collect, leftovers
+from darkroom.manifest import collect
 from darkroom.plan_table import read_plan
 from darkroom.planning import seed_for
 from darkroom.records import Item, PlannedItem, Result, Status, batch_id_for
@@ -154,13 +155,13 @@ def test_a_doubled_id_is_a_reject_in_its_place_but_one_that_was_refused_is_free(
     good, refused = lines_of(2)[0], '{"custom_id":"i1"}'
     index = plan([good, refused, good, *lines_of(5000), refused])
     assert index.items == 5000
-    assert [(reject.line, reject.custom_id) for reject in batch.rejects()] == [
+    assert [(reject.line, reject.custom_id) for reject in rejects_of(batch)] == [
         (2, "i1"),
         (3, "i0"),
         (4, "i0"),
         (5004, "i1"),
     ]
-    assert "the first line with it counts" in batch.rejects()[1].reason
+    assert "the first line with it counts" in rejects_of(batch)[1].reason
     items = [item.custom_id for chunk in index.chunk_ids for item in batch.plan_chunk(chunk)]
     assert items == [f"i{n}" for n in range(5000)]
     assert [len(batch.plan_chunk(chunk)) for chunk in index.chunk_ids] == index.sizes
@@ -227,7 +228,7 @@ def test_measured_rates_and_servers_decide_the_cuts(tmp_path, batch):
 
 def test_a_chunk_that_other_hands_put_there_is_not_taken_for_ours(plan, batch):
     other = [PlannedItem(custom_id="other", prompt="x", seed=1)]
-    batch.save_plan_chunk("00000", other)
+    save_plan_chunk(batch, "00000", other)
     with pytest.raises(SourceChanged):
         plan(lines_of(30))
     assert batch.index() is None
@@ -242,10 +243,10 @@ def test_times_with_and_without_a_zone_are_kept_as_one_and_the_same_instant(plan
 
 
 def test_rejects_that_are_too_many_for_one_piece_are_the_same(plan, batch, monkeypatch):
-    monkeypatch.setattr("darkroom.intake._IN_ONE_PIECE_BYTES", 0)
+    monkeypatch.setattr("darkroom.storage._IN_ONE_PIECE_BYTES", 0)
     index = plan(["{", *lines_of(2), "["])
     assert index.rejects == 2
-    assert [reject.line for reject in batch.rejects()] == [1, 4]
+    assert [reject.line for reject in rejects_of(batch)] == [1, 4]
 
 
 @pytest.mark.parametrize(

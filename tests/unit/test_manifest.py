@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.plant import commit_round, plan, row, run
+from tests.unit.plant import commit_round, leftovers, plan, row, run
 
 from darkroom import manifest
 from darkroom.batches import Batch, chunk_id
 from darkroom.errors import NotPlanned
-from darkroom.manifest import collect, current, leftovers, rows, verify
+from darkroom.manifest import collect, current, rows, verify
 from darkroom.planning import seed_for
 from darkroom.records import ErrorInfo, PlannedItem, Status, Verdict
 from darkroom.result_table import result_bytes

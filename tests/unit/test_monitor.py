@@ -11,7 +11,7 @@ from airflow.models import import_all_models
 from airflow.models.base import Base
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from tests.unit.plant import plan, row, run
+from tests.unit.plant import plan, row, run, save_plan_chunk
 from tests.unit.test_contact_sheet import EVIL, Elements, png
 
 from darkroom.batches import Batch, Index
@@ -36,6 +36,13 @@ PLACES = (
 @pytest.fixture(scope="module")
 def users():
     """A client for each role, over Airflow's own auth manager and a database with its tables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "x" * 64)
+        yield _users()
+    airflow_app._AuthManagerState.instance = None
+
+
+def _users():
     airflow_settings.initialize()
     import_all_models()
     Base.metadata.create_all(airflow_settings.engine)
@@ -49,8 +56,7 @@ def users():
         return TestClient(airflow, headers={"Authorization": f"Bearer {token}"}, follow_redirects=False)
 
     nobody = TestClient(airflow, follow_redirects=False)
-    yield {"nobody": nobody, "without rights": client(None), "viewer": client("VIEWER")}
-    airflow_app._AuthManagerState.instance = None
+    return {"nobody": nobody, "without rights": client(None), "viewer": client("VIEWER")}
 
 
 @pytest.fixture
@@ -151,7 +157,7 @@ def test_a_person_is_told_on_a_page_that_there_is_no_such_batch(viewer, store):
 def test_no_text_of_a_batch_becomes_markup(viewer, store):
     batch = Batch(store, "b1")
     batch.save_request(BatchRequest(flow="A_C", source="s", batch_id="b1"))
-    batch.save_plan_chunk("00000", [PlannedItem(custom_id=EVIL, prompt=EVIL, seed=1)])
+    save_plan_chunk(batch, "00000", [PlannedItem(custom_id=EVIL, prompt=EVIL, seed=1)])
     batch.save_index(Index(flow="A_C", chunk_ids=["00000"], sizes=[1], items=1))
     verdict = Verdict(accepted=False, reasons=[EVIL])
     run(batch, {"00000": [row(batch, EVIL, "rejected", verdict=verdict, image_uri=f"http://evil/{EVIL}")]})

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from tests.unit.plant import commit_round, plan, row, run
+from tests.unit.plant import commit_round, leftovers, plan, row, run
 
+from darkroom import outcomes
 from darkroom.batches import chunk_id, json_line
 from darkroom.errors import NotPlanned
 from darkroom.flows import FLOWS
-from darkroom.manifest import collect, iter_leftovers, leftovers, rows, verify
+from darkroom.manifest import collect, rows, verify
 from darkroom.planning import seed_for
 from darkroom.records import ErrorInfo, PlannedItem, Result, Status, Verdict
 from darkroom.storage import open_store
@@ -157,7 +158,7 @@ def test_it_equals_the_slow_way_whatever_chunks_did(tmp_path_factory, data):
 
 def test_the_first_item_left_over_is_known_without_the_rest(store_with_leftovers):
     batch = store_with_leftovers
-    assert next(iter_leftovers(batch)).custom_id == "a"
+    assert next(outcomes.leftovers(batch)).custom_id == "a"
     assert [item.custom_id for item in leftovers(batch)] == ["a", "b", "c"]
 
 

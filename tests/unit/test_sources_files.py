@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.plant import rejects_of
 
 from darkroom.batches import Batch
 from darkroom.errors import BadRequest, SourceChanged, SourceNotAllowed
@@ -142,7 +143,7 @@ def test_ids_are_unique_over_all_files_and_rejects_say_where(tmp_path):
     params = {"flow": "A", "source": str(inputs / "*.jsonl")}
     index = plan_batch(batch, params, Settings(source_roots=[str(inputs)]))
     assert (index.items, index.rejects) == (3, 3)
-    assert [(reject.source, reject.line, reject.custom_id) for reject in batch.rejects()] == [
+    assert [(reject.source, reject.line, reject.custom_id) for reject in rejects_of(batch)] == [
         ("2.jsonl", 1, None),
         ("2.jsonl", 2, "b"),
         ("3.jsonl", 1, "a"),

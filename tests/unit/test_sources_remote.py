@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.servers import s3_server
+from tests.unit.plant import rejects_of
 
 from darkroom.batches import Batch
 from darkroom.errors import BadRequest, SourceChanged, SourceNotAllowed
@@ -129,5 +130,5 @@ def test_a_batch_is_planned_from_a_store_and_its_progress_told(bucket, tmp_path)
         on_progress=lambda done, total: told.append((done, total)),
     )
     assert (index.items, index.rejects) == (6, 1)
-    assert batch.rejects()[0].source == "2.jsonl.gz"
+    assert rejects_of(batch)[0].source == "2.jsonl.gz"
     assert told[-1][0] == told[-1][1]

@@ -2,7 +2,7 @@
 
 import pytest
 from tests.servers import valkey_server
-from tests.unit.plant import commit_round, plan, row, run
+from tests.unit.plant import commit_round, plan, row, run, save_rejects
 
 from darkroom.artifacts import ArtifactKey
 from darkroom.batches import Batch
@@ -111,7 +111,7 @@ def test_what_a_chunk_left_over_waits_for_the_next_round_or_is_undone(batch, pro
 def test_a_line_that_was_refused_says_why_and_one_that_never_was_says_that(tmp_path, progress):
     batch = Batch(open_store(tmp_path.as_uri()), "refused")
     batch.save_request(BatchRequest(flow="A", source="s.jsonl", batch_id="refused"))
-    batch.save_rejects([Reject(line=17, field="prompt", reason="too long", custom_id="zz")])
+    save_rejects(batch, [Reject(line=17, field="prompt", reason="too long", custom_id="zz")])
     commit_round(batch, 0, [[PlannedItem(custom_id="a", prompt="x", seed=1)]], rejects=1)
     with pytest.raises(BadRequest, match=r"it was refused \(line 17: prompt: too long\)"):
         whereabouts(batch, "zz", progress)

@@ -171,9 +171,9 @@ def leftovers() -> list[dict[str, Any]]:
 
 
 def _left(batch: "Batch") -> "Iterator[PlannedItem]":
-    from darkroom.outcomes import iter_leftovers
+    from darkroom.outcomes import leftovers
 
-    return iter_leftovers(batch, undone=_depth() < ROUNDS_FOR_UNDONE, failed=bool(_param("retry")))
+    return leftovers(batch, undone=_depth() < ROUNDS_FOR_UNDONE, failed=bool(_param("retry")))
 
 
 def _depth() -> int:
