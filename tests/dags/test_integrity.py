@@ -239,6 +239,12 @@ def test_a_bad_value_is_refused_when_the_run_is_triggered(dags, name, value):
         params.validate()
 
 
+def test_the_last_tasks_of_a_run_lead_to_what_it_made(dags):
+    serialized = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dags["image_flow"]))
+    links = {task.task_id: list(task.extra_links) for task in serialized.tasks}
+    assert links["deliver"] == links["verdict"] == ["Contact sheet", "Manifest"]
+
+
 def test_the_defaults_of_the_form_are_valid(dags):
     assert dags["image_flow"].params.validate()["flow"] == "A_C"
 
