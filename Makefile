@@ -4,7 +4,7 @@ BIN := .venv/bin
 GPU := .venv-gpu
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-gpu up down status logs demo test test-faults test-diffusion lint format lock docs screenshots bench clean
+.PHONY: help install install-dev install-gpu up down status logs demo test test-faults test-browser test-diffusion lint format lock docs screenshots bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ test: install-dev ## all tests but those of faults; ARGS="tests/unit -k name" fo
 test-faults: install-dev ## kill, hang and break each part of a plant in the middle of a batch
 	$(BIN)/pytest tests/faults $(ARGS)
 
+test-browser: install-dev ## the UI in a real browser, on a plant of its own; needs Debian's chromium
+	$(BIN)/pytest tests/browser $(ARGS)
+
 test-diffusion: ## the tests that need PyTorch, on the CPU, in .venv-gpu; GPU=... names another environment
 	$(GPU)/bin/python -c 'import pytest, pytest_timeout, hypothesis' 2> /dev/null || \
 		$(GPU)/bin/uv pip install --quiet --python $(GPU)/bin/python -c requirements-dev.txt -c requirements.txt \
@@ -65,8 +68,8 @@ docs: install ## write the generated pages
 	$(BIN)/python -m darkroom.stack.settings_page > docs/settings.md
 	AIRFLOW_HOME=$$(mktemp -d) $(BIN)/python -m darkroom.orchestration.dag_docs > /dev/null
 
-screenshots: install-dev ## photograph the UI for docs/; needs a running plant and Debian's chromium
-	$(BIN)/python docs/take_screenshots.py
+screenshots: install-dev ## the same, and photograph the UI for docs/
+	DARKROOM_SCREENSHOTS=docs/images $(BIN)/pytest tests/browser $(ARGS)
 
 bench: up ## measure again, into bench/results/, for an hour and a half; some start plants of their own
 	$(BIN)/python -m bench.latency 30
