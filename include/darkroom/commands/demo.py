@@ -47,7 +47,8 @@ def demo() -> None:
         if summary is not None:
             counts = (summary.items, summary.completed, summary.rejected, summary.failed, summary.rejects)
             table.add_row(batch_id, *map(str, counts), "WRONG" if batch_id in wrong else "verified")
-            places += [f"[bold]{batch_id}[/]", *summary.places()]
+            page = f"{stack.api_url()}/darkroom/batches/{batch_id}"
+            places += [f"[bold]{batch_id}[/]", page, *summary.places()]
     console.print(table)
     console.print(*places, sep="\n", soft_wrap=True)
     console.print(
