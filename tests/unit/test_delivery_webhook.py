@@ -13,8 +13,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from tests.receiver import receiving
 
 from darkroom.delivery import webhook
-from darkroom.delivery.webhook import body_of, deliver, message_id
-from darkroom.errors import CallbackGone, HostNotAllowed, NotDelivered
+from darkroom.delivery.webhook import body_of, check_secrets, deliver, message_id
+from darkroom.errors import BadRequest, CallbackGone, HostNotAllowed, NotDelivered
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
 EVENT = {"type": "batch.completed", "timestamp": "2030-01-01T00:00:00Z", "data": {"batch_id": "ü\u2028"}}
@@ -57,6 +57,25 @@ def test_a_receiver_verifies_what_it_gets_with_the_library(receiver):
         Webhook("whsec_" + "b3RoZXI=" * 4).verify(body, headers)
     with pytest.raises(WebhookVerificationError):
         Webhook(SECRET).verify(body.replace(b"completed", b"cancelled"), headers)
+
+
+def test_while_one_secret_replaces_the_other_a_receiver_may_have_either(receiver):
+    new = "whsec_" + "bmV3LS0t" * 4
+    deliver(receiver.url, "msg_1", EVENT, f"{SECRET} {new}", HERE)
+    headers, body = receiver.got[0]
+    for secret in (SECRET, new):
+        assert Webhook(secret).verify(body, headers) == EVENT
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["", " ", "hush", "whsec_", "whsec_c2hvcnQ=", SECRET[6:], f"whsec_!!!!{SECRET[6:]}", f"{SECRET} x"],
+)
+def test_what_is_no_secret_is_refused_and_not_shown(secret):
+    with pytest.raises(BadRequest) as caught:
+        check_secrets(secret)
+    assert not secret.removeprefix("whsec_").strip() or secret not in str(caught.value)
+    check_secrets(SECRET)
 
 
 def test_every_try_sends_the_same_id_and_the_same_bytes_signed_anew(receiver):

@@ -49,16 +49,22 @@ def test_an_event_says_what_came_of_the_batch_and_where_it_is(tmp_path):
     batch = plan(open_store(tmp_path.as_uri()), [["a", "b"]], rejects=1)
     run(batch, {"00000": [row(batch, "a"), row(batch, "b", "timed_out")]})
     summary = collect(batch)
-    event = event_of("batch.completed", AT, "b1", summary, "http://here/dags/image_flow/runs/b1")
+    event = event_of("batch.completed", AT, "b1", "manual__2030+00:00", summary, "http://here")
     counts = {"items": 2, "completed": 1, "rejected": 0, "failed": 0, "timed_out": 1, "rejects": 1}
     assert (event["type"], event["timestamp"]) == ("batch.completed", AT)
     assert event["data"]["counts"] == counts
     assert (event["data"]["batch_id"], event["data"]["state"]) == ("b1", "succeeded")
     assert event["data"]["manifest"].endswith("/batches/b1/manifests/0001/manifest.parquet")
+    assert event["data"]["links"] == {
+        "run": "http://here/dags/image_flow/runs/manual__2030%2B00%3A00",
+        "contact_sheet": "http://here/darkroom/batches/b1",
+        "manifest": "http://here/darkroom/batches/b1/files/manifest.parquet",
+    }
 
 
 def test_a_batch_without_a_manifest_is_told_of_too():
-    event = event_of("batch.failed", AT, "b1", None, "http://here")
+    event = event_of("batch.failed", AT, "b1", "b1", None, "http://here")
+    assert set(event["data"]["links"]) == {"run"}
     assert (event["data"]["state"], event["data"]["counts"]) == ("failed", None)
 
 
@@ -141,6 +147,7 @@ def test_nobody_else_is_told(started, of):
         ({"deadline": "2030-01-01T00:00"}, None),
         ({"deadline": "soon"}, None),
         ({"deadline": 5}, None),
+        ({"deadline": "0001-01-01T00:00:00+02:00"}, None),
         ({"deadline": None}, None),
         ({}, None),
         (None, None),
@@ -180,6 +187,9 @@ class Airflow(AirflowApi):
     def runs_of_batch(self, dag_id, batch_id, *states):
         state = self.run_state(dag_id, "b1")
         return [Run("b1", state, {})] if dag_id == DAG_ID and (not states or state in states) else []
+
+    def find_run(self, dag_id, batch_id):
+        return next(iter(self.runs_of_batch(dag_id, batch_id)), None)
 
     def fail(self, dag_id, run_id):
         self.failed.append(run_id)

@@ -3,6 +3,8 @@
 Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
 
+import base64
+import binascii
 import hashlib
 import json
 import ssl
@@ -14,14 +16,33 @@ import httpx
 from standardwebhooks import Webhook
 
 from darkroom.delivery.hosts import allowed_url, checked_address
-from darkroom.errors import CallbackGone, NotDelivered
+from darkroom.errors import BadRequest, CallbackGone, NotDelivered
 
 CONNECT_S, ANSWER_S = 5.0, 10.0
+_PREFIX, _SECRET_BYTES = "whsec_", range(24, 65)
 
 
 def message_id(*parts: str) -> str:
     """The id by which a receiver knows an event again: the same on every try."""
     return f"msg_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"
+
+
+def check_secrets(secrets: str) -> None:
+    """Refuse what is no secret before anything depends on it: a word, say, that somebody made up.
+
+    Args:
+        secrets: one, or two with a space between them while one replaces the other.
+
+    Raises:
+        BadRequest: one of them is none. The message does not show it.
+    """
+    for secret in secrets.split() or [""]:
+        try:
+            size = len(base64.b64decode(secret.removeprefix(_PREFIX), validate=True))
+        except (binascii.Error, ValueError):
+            size = 0
+        if not secret.startswith(_PREFIX) or size not in _SECRET_BYTES:
+            raise BadRequest(f"a secret is {_PREFIX} and 24 to 64 random bytes in base64")
 
 
 def body_of(event: Mapping[str, Any]) -> bytes:
@@ -34,8 +55,8 @@ def shown(url: httpx.URL) -> str:
     return str(url.copy_with(query=None))
 
 
-def deliver(url: str, msg_id: str, event: Mapping[str, Any], secret: str, allowed: Sequence[str]) -> int:
-    """Post an event; the status of the answer, which is 2xx.
+def deliver(url: str, msg_id: str, event: Mapping[str, Any], secrets: str, allowed: Sequence[str]) -> int:
+    """Post an event, signed with each of the secrets; the status of the answer, which is 2xx.
 
     The body of the answer is not read, a redirect not followed, a proxy not asked: the connection goes to
     the one address that was checked, while certificate and `Host` are those of the name.
@@ -48,13 +69,14 @@ def deliver(url: str, msg_id: str, event: Mapping[str, Any], secret: str, allowe
     where = allowed_url(url, allowed)
     address = checked_address(where, allowed)
     now, body = datetime.now(UTC), body_of(event)
+    signatures = [Webhook(secret).sign(msg_id, now, body.decode()) for secret in secrets.split()]
     headers = {
         "Host": where.netloc.decode("ascii"),
         "Content-Type": "application/json",
         "User-Agent": "darkroom",
         "webhook-id": msg_id,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(secret).sign(msg_id, now, body.decode()),
+        "webhook-signature": " ".join(signatures),
     }
     client = httpx.Client(
         trust_env=False, follow_redirects=False, verify=ssl.create_default_context(),

@@ -37,9 +37,9 @@ def deadline_of(conf: dict[str, Any] | None) -> datetime | None:
     """The deadline in a run's conf; None for one that `plan` refuses, too."""
     try:
         found = datetime.fromisoformat((conf or {})["deadline"])
-    except (KeyError, TypeError, ValueError):
+        return found.astimezone(UTC) if found.tzinfo else None
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    return found.astimezone(UTC) if found.tzinfo else None
 
 
 async def missed(context: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ def refuse_untold(url: str) -> None:
     from darkroom.settings import settings
 
     refuse_callback(url, settings().callback_hosts)
-    _secret()
+    _secrets()
 
 
 def start_of(kind: "Kind", batch_id: str, run_id: str, url: str, at: str, again: int = 0) -> dict[str, Any]:
@@ -64,8 +64,7 @@ def compose() -> dict[str, Any]:
     with store_patience():
         summary = current(Batch(open_store(settings().store_url), params["batch_id"]))
     base = airflow_settings.get("api", "base_url", fallback="").rstrip("/")
-    run_url = f"{base}/dags/image_flow/runs/{params['run_id']}"
-    return event_of(params["event"], params["at"], params["batch_id"], summary, run_url)
+    return event_of(params["event"], params["at"], params["batch_id"], params["run_id"], summary, base)
 
 
 # One at a time, for a receiver that hangs keeps a slot for light work that long.
@@ -87,25 +86,28 @@ def post(event: dict[str, Any]) -> str:
     url = get_current_context()["params"]["callback_url"]
     msg_id = message_id(event["data"]["batch_id"], event["type"], event["timestamp"])
     try:
-        status = deliver(url, msg_id, event, _secret(), settings().callback_hosts)
+        status = deliver(url, msg_id, event, _secrets(), settings().callback_hosts)
     except (CallbackGone, HostNotAllowed) as error:
         raise AirflowFailException(f"{msg_id} is not sent again: {error}") from error
     return f"{msg_id} delivered: {event['type']} of batch {event['data']['batch_id']}, answer {status}"
 
 
-def _secret() -> str:
+def _secrets() -> str:
     from airflow.sdk import Connection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
+    from darkroom.delivery.webhook import check_secrets
     from darkroom.errors import BadRequest
 
     try:
-        secret: str | None = Connection.get(CONNECTION).password
+        secrets = str(Connection.get(CONNECTION).password or "")
     except AirflowNotFoundException:
-        secret = None
-    if not secret:
         raise BadRequest(
-            f"callback_url: there is no Airflow connection {CONNECTION!r} with the signing secret as "
-            "its password; see docs/how-to/callbacks.md"
-        )
-    return secret
+            f"callback_url: there is no Airflow connection {CONNECTION!r}, whose password signs; "
+            "see docs/how-to/callbacks.md"
+        ) from None
+    try:
+        check_secrets(secrets)
+    except BadRequest as error:
+        raise BadRequest(f"callback_url: the password of connection {CONNECTION!r}: {error}") from None
+    return secrets
