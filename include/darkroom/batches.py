@@ -4,7 +4,8 @@
     batches/{batch_id}/plan/params.json                      written first
     batches/{batch_id}/plan/chunk-00042.parquet
     batches/{batch_id}/plan/index.json                       written last: the plan is committed
-    batches/{batch_id}/plan/draft-r1-3fa94be1.parquet        respin round 1 as a whole, then the same for it:
+    batches/{batch_id}/plan/params-r1-3fa94be1.json          round 1: what its cut derives from,
+    batches/{batch_id}/plan/draft-r1-3fa94be1.parquet        all its items, then the same as above:
     batches/{batch_id}/plan/chunk-r1-3fa94be1-00000.parquet, index-r1.json
     batches/{batch_id}/rejects.jsonl
     batches/{batch_id}/parts/{stage}/chunk-00042.parquet
@@ -106,10 +107,9 @@ class Batch:
         """What was asked for."""
         return f"{self.root}/request.json"
 
-    @property
-    def params_path(self) -> str:
-        """What the plan derives from."""
-        return f"{self.root}/plan/params.json"
+    def params_path(self, round_id: str = "") -> str:
+        """What the plan derives from, or that of a later round."""
+        return f"{self.root}/plan/params{f'-{round_id}' if round_id else ''}.json"
 
     @property
     def rejects_path(self) -> str:
@@ -162,20 +162,20 @@ class Batch:
         """Keep what was asked for."""
         return self._save_record(self.request_path, request)
 
-    def params(self) -> Params:
-        """What the plan derives from.
+    def params(self, round_id: str = "") -> Params:
+        """What the plan derives from, or that of a later round.
 
         Raises:
             NotPlanned: planning has not begun.
         """
-        data = self._read(self.params_path)
+        data = self._read(self.params_path(round_id))
         if data is None:
             raise NotPlanned(f"planning of batch {self.batch_id} has not begun")
         return Params.model_validate_json(data)
 
-    def save_params(self, params: Params) -> bool:
-        """Fix what the plan derives from."""
-        return self._save_record(self.params_path, params)
+    def save_params(self, params: Params, round_id: str = "") -> bool:
+        """Fix what the plan derives from, or that of a later round."""
+        return self._save_record(self.params_path(round_id), params)
 
     def plan_chunk(self, chunk_id: str) -> list[PlannedItem]:
         """The items of a chunk, in plan order.

@@ -8,13 +8,16 @@ from darkroom.batches import Batch, Index, round_id
 from darkroom.errors import NotPlanned
 from darkroom.intake import save_chunks
 from darkroom.plan_table import cut, write_plan
+from darkroom.planning import Params
 from darkroom.records import PlannedItem
 from darkroom.tables import open_table
 
 Left = Callable[[], Iterable[PlannedItem]]
 
 
-def plan_round(batch: Batch, left: Left, asked_by: str) -> Index:
+def plan_round(
+    batch: Batch, left: Left, asked_by: str, recut: Callable[[Params], Params] = lambda first: first
+) -> Index:
     """Cut what is left into the next round; the same asker gets the same round again.
 
     An asker's draft of the round as a whole is fixed before it is cut, so a try of it that was killed in
@@ -25,19 +28,23 @@ def plan_round(batch: Batch, left: Left, asked_by: str) -> Index:
         batch: planned.
         left: gives what its manifest lacks; looked at anew when another run has taken the round.
         asked_by: id of the run that asks.
+        recut: what the round's cut derives from, given what the first plan did: by now the batch has been
+            measured, and chunks that were planned too long must not stay so.
     """
     number = 1
     while (index := batch.index(number)) is None or index.asked_by != asked_by:
         if index is None:  # if somebody else is quicker, the round is theirs, and ours the next
-            _plan(batch, number, left, asked_by)
+            _plan(batch, number, left, asked_by, recut)
         else:
             number += 1
     return index
 
 
-def _plan(batch: Batch, number: int, left: Left, asked_by: str) -> None:
+def _plan(batch: Batch, number: int, left: Left, asked_by: str, recut: Callable[[Params], Params]) -> None:
     """Through a file on local disk and one in the store: there may be a million items, and long ones."""
-    path = batch.draft_path(round_id(number, asked_by))
+    name = round_id(number, asked_by)
+    path = batch.draft_path(name)
+    batch.save_params(recut(batch.params()), name)
     if not batch.store.exists(path):
         with tempfile.TemporaryDirectory(prefix="darkroom-round-") as folder:
             draft = Path(folder, "draft.parquet")
@@ -51,7 +58,9 @@ def _plan(batch: Batch, number: int, left: Left, asked_by: str) -> None:
             groups = (items.read_row_group(n, use_threads=False) for n in range(items.num_row_groups))
             return cut((batch for group in groups for batch in group.to_batches()), sizes)
 
-        index = save_chunks(batch, number, batch.params(), chunks, items.metadata.num_rows, asked_by=asked_by)
+        index = save_chunks(
+            batch, number, batch.params(name), chunks, items.metadata.num_rows, asked_by=asked_by
+        )
     if index is None:
         raise NotPlanned(f"the chunks of round {number} do not hold its items; it was tampered with")
     batch.save_index(index)

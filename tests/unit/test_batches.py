@@ -134,7 +134,7 @@ def test_a_newer_file_is_refused_before_its_rows_are_looked_at(monkeypatch):
 
 def test_files_lie_where_the_design_says(batch):
     assert batch.request_path == "batches/b1/request.json"
-    assert batch.params_path == "batches/b1/plan/params.json"
+    assert batch.params_path() == "batches/b1/plan/params.json"
     assert batch.plan_chunk_path("00042") == "batches/b1/plan/chunk-00042.parquet"
     assert batch.index_path() == "batches/b1/plan/index.json"
     assert batch.index_path(2) == "batches/b1/plan/index-r2.json"

@@ -35,6 +35,16 @@ def test_the_same_asker_gets_the_same_round_again(batch):
     assert len(first.chunk_ids) > 1
 
 
+def test_a_round_is_cut_by_what_has_been_measured_and_the_same_on_every_try(batch, monkeypatch):
+    def at_most(cap):
+        return lambda first: first.model_copy(update={"min_items": 1, "cap_items": cap})
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Batch, "save_index", _killed)
+        plan_round(batch, left(*"abcdef"), "run1", at_most(1))
+    assert plan_round(batch, left(*"abcdef"), "run1", at_most(5)).sizes == [1] * 6
+
+
 def test_another_asker_gets_the_next_round(batch):
     plan_round(batch, left("a"), "run1")
     second = plan_round(batch, left("b"), "run2")

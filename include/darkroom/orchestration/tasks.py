@@ -14,6 +14,7 @@ from darkroom.records import batch_id_for
 
 if TYPE_CHECKING:
     from darkroom.batches import Batch, Index
+    from darkroom.planning import Params
     from darkroom.records import PlannedItem
 
 STORE_RETRY_S = 30
@@ -163,11 +164,29 @@ def leftovers() -> list[dict[str, Any]]:
 
     batch, run_id = _batch(), str(get_current_context()["run_id"])
     with store_patience():
-        index = plan_round(batch, lambda: _left(batch), asked_by=run_id)
+        index = plan_round(batch, lambda: _left(batch), run_id, _as_measured)
     plan_now = PlanNow(index.flow, index.items, chunks=len(index.chunk_ids), round=index.round)
     Progress(settings().redis_url.get_secret_value()).plan(batch.batch_id, plan_now)
     child = child_run_id(batch.batch_id, run_id, f"round{index.round}")
     return [_child(child, round=index.round, depth=_depth() + 1)]
+
+
+def _as_measured(first: "Params") -> "Params":
+    """How to cut what is left: by what the batch's own chunks have shown, and the servers that are there."""
+    from darkroom.backlog import ready_servers, seconds_per_item
+    from darkroom.fleet import Fleet
+    from darkroom.planning import decide_params
+    from darkroom.rates import Rates
+    from darkroom.settings import settings
+
+    here = settings()
+    url = here.redis_url.get_secret_value()
+    rates = Rates(url)
+    return decide_params(
+        first.fingerprint, first.flow, min_chunk_s=here.min_chunk_s, max_chunk_s=here.max_chunk_s,
+        shard_chunks=first.shard_chunks, servers=ready_servers(Fleet(url)),
+        seconds_per_item={stage: seconds_per_item(rates, stage) for stage in FLOWS[first.flow].stages},
+    )  # fmt: skip
 
 
 def _left(batch: "Batch") -> "Iterator[PlannedItem]":
