@@ -52,7 +52,7 @@ def test_a_colleague_starts_a_batch_from_the_form_and_sees_its_pictures(stack, u
     page.get_by_role("link", name="Contact sheet").click()
     page.wait_for_url(f"**/darkroom/batches/{BATCH}")
     pictures_loaded(page, 12)
-    photograph(page, "contact_sheet")
+    photograph(page, "contact_sheet", clip={"x": 0, "y": 0, "width": 1400, "height": 560})
 
     batch = batch_named(BATCH)
     report = verify(batch)
