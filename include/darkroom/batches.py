@@ -28,9 +28,9 @@ from darkroom.errors import BadRequest, NotPlanned
 from darkroom.plan_table import read_plan
 from darkroom.planning import Params
 from darkroom.records import SCHEMA_VERSION, BatchId, BatchRequest, PlannedItem, Record, Result
-from darkroom.result_table import read_results, result_bytes
+from darkroom.result_table import read_results, result_bytes, schema
 from darkroom.storage import Store
-from darkroom.tables import read_table
+from darkroom.tables import as_of_now, read_table
 
 _BATCH_ID: TypeAdapter[str] = TypeAdapter(BatchId)
 
@@ -227,7 +227,7 @@ class Batch:
     def part_table(self, stage: str, chunk_id: str, columns: Sequence[str] | None = None) -> Any:
         """The results of a chunk after a stage as an Arrow table; None while it has none."""
         data = self._read(self.part_path(stage, chunk_id))
-        return None if data is None else read_table(data, columns)
+        return None if data is None else as_of_now(read_table(data, columns), schema(), columns)
 
     def save_part(self, stage: str, chunk_id: str, results: Sequence[Result]) -> bool:
         """Commit the results of a chunk. False: somebody else was first, read theirs."""

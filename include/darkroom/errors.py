@@ -99,10 +99,12 @@ class PlantAway(DarkroomError):
 
 
 class NewerSchema(DarkroomError):
-    """A record was written by a newer Darkroom than this one; upgrade this host."""
+    """A record was written by a newer Darkroom than this one; upgrade this host, or let another one do it."""
 
     code = "newer_schema"
     fault = "host"
+    retryable = True
+    retry_after_s = 30
 
 
 class NotPlanned(DarkroomError):

@@ -69,6 +69,24 @@ def read_table(data: bytes, columns: Sequence[str] | None = None) -> Any:
     return open_table(pa.BufferReader(data)).read(columns=columns, use_threads=False)
 
 
+def as_of_now(table: Any, schema: Any, columns: Sequence[str] | None = None) -> Any:
+    """A table of the version before as one of this version: the columns that it lacks are null.
+
+    Args:
+        table: as it was read.
+        schema: of this version.
+        columns: that were asked for; default: all.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    names = list(columns) if columns is not None else schema.names
+    if table.column_names == names:
+        return table
+    for name in set(names).difference(table.column_names):
+        table = table.append_column(schema.field(name), pa.nulls(table.num_rows, schema.field(name).type))
+    return table.select(names)
+
+
 def open_table(file: Any) -> Any:
     """A file as `pyarrow.parquet.ParquetFile`.
 

@@ -30,8 +30,8 @@ DOUBTED_TRIES = 2
 class RunStage(BaseOperator):
     """Take one chunk through one stage on this worker's model server.
 
-    A chunk that is asked to stop, whose server is not ready or whose store refuses is put back and spends no
-    try; one whose batch is paused waits in the triggerer, without a slot.
+    A chunk that is asked to stop, whose server is not ready, whose store refuses or that a newer Darkroom has
+    planned is put back and spends no try; one whose batch is paused waits in the triggerer, without a slot.
     """
 
     template_fields = ("chunk_id",)
@@ -42,7 +42,7 @@ class RunStage(BaseOperator):
 
     def execute(self, context: Any) -> str:
         """Run the chunk; what came of it, in a line."""
-        from darkroom.errors import ChunkPaused, ChunkStopped, StoreUnavailable
+        from darkroom.errors import ChunkPaused, ChunkStopped, NewerSchema, StoreUnavailable
         from darkroom.fence import is_hosts_fault
         from darkroom.orchestration.gate import fence_of
         from darkroom.orchestration.lane import choose_server
@@ -64,6 +64,9 @@ class RunStage(BaseOperator):
         except StoreUnavailable as error:
             self.log.warning("paused, for the store refuses; looking again in %d s: %s", STORE_RETRY_S, error)
             raise AirflowRescheduleException(_in(STORE_RETRY_S)) from error
+        except NewerSchema as error:
+            self.log.warning("put back for a host that is upgraded: %s", error)
+            raise AirflowRescheduleException(_in(STOPPED_RETRY_S)) from error
         except Exception as error:
             if server.name and is_hosts_fault(error):
                 fence_of(server.name).strike(str(error))
