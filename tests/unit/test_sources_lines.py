@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,34 @@ def test_a_huge_line_is_never_held_whole():
     assert number == 1
     assert "longer" in bad.reason
     assert Counting.asked > 100
+
+
+def test_a_csv_row_of_any_length_is_one_reject_is_not_held_and_is_left_at_its_end():
+    class Rows(io.RawIOBase):
+        lines = iter([
+            b"custom_id,prompt\n",
+            b'1,"x\n',
+            *[b'evil,no row but ""text""\n' + b'","' + b"y" * 100_000 + b"\n"] * 500,
+            b'the end of it"\n',
+            b"2,x\n",
+            b'3,"never\n',
+            *[b'closed","' + b"y" * 100_000 + b"\n"] * 500,
+        ])  # fmt: skip
+        rest = b""
+
+        def readline(self, size=-1):
+            self.rest = self.rest or next(self.lines, b"")
+            line, end, self.rest = self.rest.partition(b"\n")
+            return line + end
+
+    tracemalloc.start()
+    found = lines_of(read_csv(Rows(), Checker(FLOWS["A"], Path("/nowhere"), [])))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert told(found) == [(2, None), "2", (1005, None)]
+    assert found[0].reason == "the row is longer than 1,000,000 bytes (lines 2 to 1003)"
+    assert found[2].reason == "the row is longer than 1,000,000 bytes (lines 1005 to 1505)"
+    assert peak_bytes < 20 * MAX_LINE_BYTES
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8))

@@ -1,6 +1,7 @@
 """Parquet rows say the same as JSON lines; a file that is none, or has other columns, is refused."""
 
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -12,6 +13,7 @@ from darkroom.errors import BadRequest
 from darkroom.flows import FLOWS
 from darkroom.records import Item
 from darkroom.sources import open_source, read
+from darkroom.sources.lines import MAX_LINE_BYTES
 
 ROWS = [
     {
@@ -73,6 +75,22 @@ def test_other_types_of_text_and_number_will_do(write):
     twice = pa.array([[("k", "v"), ("k", "w")]], pa.map_(pa.string(), pa.string()))
     (reject,) = write({"custom_id": ["a"], "prompt": ["x"], "metadata": twice})
     assert reject.field == "metadata"
+
+
+@pytest.mark.parametrize("as_categories", [True, False])
+def test_one_long_text_in_every_row_is_not_held_for_all_of_them(write, tmp_path, as_categories):
+    long = pa.array(["y" * MAX_LINE_BYTES])
+    same = pa.DictionaryArray.from_arrays(pa.array([0] * 256, pa.int32()), long)
+    table = {"custom_id": same, "prompt": same, "metadata": pa.StructArray.from_arrays([same], ["note"])}
+    before = pa.default_memory_pool().max_memory()
+    tracemalloc.start()
+    rejects = write(table, compression="zstd", store_schema=as_categories)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (tmp_path / "x.parquet").stat().st_size < 5_000
+    assert {reject.field for reject in rejects} == {"metadata"}
+    assert peak_bytes < 50 * MAX_LINE_BYTES
+    assert pa.default_memory_pool().max_memory() - before < 200 * MAX_LINE_BYTES
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ An empty cell is an absent field; `options` and `metadata` are JSON in a cell.
 import csv
 import json
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, BinaryIO
 
 from darkroom.errors import BadRequest
@@ -20,7 +21,8 @@ def read_csv(file: BinaryIO, checker: Checker) -> Iterator[Found]:
     """What each row of a file is, in its order; its line is the first of the row.
 
     A quote that is never closed swallows what follows it up to the next quote, at most 128 KiB (the
-    csv module's limit of a cell): these lines are one reject, which names them.
+    csv module's limit of a cell): these lines are one reject, which names them. So are those of a row that is
+    longer than a line may be; it is read to its end, but not held.
 
     Raises:
         BadRequest: the header is missing, names a column twice or one that no item has.
@@ -54,7 +56,7 @@ class _Lines:
         self.begin_row()
 
     def begin_row(self) -> None:
-        self.first, self.too_long, self.suspect = self.number + 1, False, False
+        self.first, self.too_long, self.suspect, self._held_bytes = self.number + 1, False, False, 0
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -64,6 +66,10 @@ class _Lines:
         if line is None:
             self.too_long = True
             return "\n"
+        self._held_bytes += len(line)
+        if self._held_bytes > MAX_LINE_BYTES and self.number > self.first:
+            self._skip_row(line)
+            raise BadLine(None, f"the row is longer than {MAX_LINE_BYTES:,} bytes{self.span}")
         self.suspect |= b"\0" in line
         try:
             return line.decode()
@@ -71,6 +77,15 @@ class _Lines:
             # What is not UTF-8 becomes lone surrogates here, and `_fields` refuses the row.
             self.suspect = True
             return line.decode(errors="surrogateescape")
+
+    def _skip_row(self, line: bytes) -> None:
+        """Go to the end of a row that goes on with `line`, which begins inside of quotes."""
+        inside = True
+        for number, piece in chain([(self.number, line)], self._lines):
+            self.number = number
+            inside ^= (piece or b"").count(b'"') % 2 == 1  # a doubled quote changes nothing
+            if not inside:
+                return
 
     @property
     def span(self) -> str:
@@ -84,7 +99,7 @@ def _header(rows: Iterator[list[str]]) -> list[str]:
         header = [name.strip() for name in next(rows)]
     except StopIteration:
         raise BadRequest("the CSV file is empty; its first line must name the columns") from None
-    except csv.Error as error:
+    except (csv.Error, BadLine) as error:
         raise BadRequest(f"the first line of the CSV file, which must name the columns: {error}") from None
     named = [name for name in header if name]
     unknown = [name for name in named if name not in Item.model_fields]
