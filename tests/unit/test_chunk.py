@@ -224,8 +224,8 @@ def test_an_item_that_kills_its_server_is_found_and_its_neighbours_pass(tmp_path
 
 def test_an_item_that_hangs_its_server_is_found_and_its_neighbours_pass(tmp_path, server):
     batch = batch_of(tmp_path, {"poison": "hang", "good": "fine"})
-    with StageClient(server.url, deadline_s=0.3) as client:
-        generate(batch, Lane(client, "here", Progress(""), (), grace_s=0.5))
+    with StageClient(server.url, deadline_s=1) as client:
+        generate(batch, Lane(client, "here", Progress(""), (), grace_s=10))
     rows = outcomes(batch)
     assert (rows["poison"].status, rows["poison"].error.code) == ("failed", "hung_its_server")
     assert rows["good"].status is Status.COMPLETED
@@ -233,8 +233,8 @@ def test_an_item_that_hangs_its_server_is_found_and_its_neighbours_pass(tmp_path
 
 def test_a_host_that_crawls_blames_no_item_for_not_answering_in_time(tmp_path, server):
     batch = batch_of(tmp_path, {f"i{n}": "hang" for n in range(GENERATE.batch_size)} | {"good": "fine"})
-    with StageClient(server.url, deadline_s=0.3) as client:
-        lane = Lane(client, "here", Progress(""), (), grace_s=0.5)
+    with StageClient(server.url, deadline_s=1) as client:
+        lane = Lane(client, "here", Progress(""), (), grace_s=10)
         looks = iter([False, False])
         report = run_chunk(batch, GENERATE, "00000", lane, lambda _: next(looks, True))
     assert report.out_of_time

@@ -25,7 +25,7 @@ def backfill(
     last: Annotated[datetime, typer.Argument(metavar="TO", formats=["%Y-%m-%d"], help="The last day.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which days would run; start none.")] = False,
     max_active: Annotated[
-        int, typer.Option(min=0, max=64, help="Days side by side; 0: as [daily] says.")
+        int, typer.Option(min=0, max=64, help="Days side by side; 0: as `days_at_once` says.")
     ] = 0,
     reprocess: Annotated[
         str, typer.Option(help="Days that have run: none of them, the failed, or all (completed).")
@@ -38,7 +38,7 @@ def backfill(
 ) -> None:
     """Run days of the past through `daily_flow`, by Airflow's backfills, below all other work.
 
-    FROM and TO are days in the time zone of the plant's table [daily], and both run. A day that has run
+    FROM and TO are days in the time zone of the plant's table `daily`, and both run. A day that has run
     before is left out unless --reprocess says otherwise; of a day that runs again, only what is missing or
     failed is computed. Each day is a batch, `daily-<day>`: watch, result and their like take it.
 
