@@ -116,7 +116,7 @@ def add_run(dag_id, run_id, batch_id, state, at=1):
         session.add(
             DagRun(
                 dag_id=dag_id, run_id=run_id, run_type="manual", state=state,
-                run_after=datetime(2026, 1, at, tzinfo=UTC), conf={"batch_id": batch_id} if batch_id else {},
+                run_after=datetime(2026, 1, at, tzinfo=UTC), conf={"batch_id": batch_id},
             )
         )  # fmt: skip
 
@@ -171,6 +171,8 @@ def test_a_batch_is_told_as_darkroom_show_tells_it(user, store, monkeypatch, cap
 
 def test_a_batch_that_is_not_planned_yet_or_was_named_by_its_run_is_known_by_its_run(user, store):
     add_run("image_flow", "manual__2026-01-01", None, "queued")
+    for n in range(120):
+        add_run("image_flow", f"other-{n}", f"other-{n}", "success", at=2)
     name = "manual__2026-01-01"
     assert user.get(f"/batches/{name}").json()["state"] == "queued"
     assert user.get(f"/batches/{name}/request").status_code == 404

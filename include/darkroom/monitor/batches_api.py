@@ -25,8 +25,8 @@ from darkroom.sight import Sight
 from darkroom.sources import open_source
 from darkroom.storage import open_store
 
-_NAMELESS = 100
-"""So many of the newest runs are searched for a batch whose name was made from its run's id."""
+_PAGE = 500
+"""Runs that are looked through at once for a batch whose name was made from its run's id."""
 
 
 class _Route(APIRoute):
@@ -122,8 +122,10 @@ def newest_run(session: Session, batch_id: str) -> Run | None:
         .order_by(DagRun.run_after.desc())
     )
     # A name that was given stands in the run's conf; one made from the run's id does not.
-    named = runs.where(DagRun.conf["batch_id"].as_string() == batch_id).limit(1)
-    for query in (named, runs.limit(_NAMELESS)):
+    name = DagRun.conf["batch_id"].as_string()
+    named = runs.where(name == batch_id).limit(1)
+    nameless = runs.where(name.is_(None)).execution_options(yield_per=_PAGE)
+    for query in (named, nameless):
         for run_id, state, conf in session.execute(query):
             run = Run(run_id, str(state), conf or {})
             if run.batch_id == batch_id:
