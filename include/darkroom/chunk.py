@@ -136,6 +136,8 @@ class _ChunkRun:
                 self._land(flying, outcomes, before, out_of_time)
         if self.out_of_time:  # where everything crawls, nobody knows which item hangs
             outcomes = {cid: row for cid, row in outcomes.items() if not _hung(row)}
+        else:
+            self._doubt(outcomes, ended=True)
         return [outcomes[item.custom_id] for item in self.items if item.custom_id in outcomes]
 
     def _spent(self, out_of_time: Callable[[], bool]) -> bool:
@@ -205,12 +207,7 @@ class _ChunkRun:
         self._tell_rate([outcomes[item.custom_id] for item in landed if item.custom_id in outcomes])
         rows = (outcomes[item.custom_id] for item in landed if item.custom_id in outcomes)
         self.latest.extend(row for row in rows if self.stage.name in row.details.get("stages", {}))
-        if self.lane.doubts:
-            try:
-                doubt(self.latest, self.lane.host, self._others)
-            except HostSuspect as error:  # told, so that the other hosts know how it went here
-                self.tell(list(outcomes.values()), "stopped", str(error))
-                raise
+        self._doubt(outcomes)
         if time.time() - self.told > _TELL_EVERY_S:
             self.told = time.time()
             self.tell(list(outcomes.values()), "running")
@@ -221,6 +218,16 @@ class _ChunkRun:
         busy = [entry["busy_s"] for entry in told if entry.get("busy_s")]
         if busy:
             self.lane.rates.tell(self.stage.name, self.stage.model, self.lane.host, len(busy), sum(busy))
+
+    def _doubt(self, outcomes: dict[str, Result], ended: bool = False) -> None:
+        """Rather doubt the host than its items, while others may still try them."""
+        if not self.lane.doubts:
+            return
+        try:
+            doubt(self.latest, self.lane.host, self._others, ended=ended)
+        except HostSuspect as error:  # told, so that the other hosts know how it went here
+            self.tell(list(outcomes.values()), "stopped", str(error))
+            raise
 
     def _others(self) -> list[HostNow]:
         """How the other hosts do with this stage of the batch."""

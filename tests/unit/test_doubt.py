@@ -42,6 +42,15 @@ def test_where_it_fails_elsewhere_too_no_host_is_blamed():
     assert not suspected([BAD] * MISHAPS, other(failed=1), other())
 
 
+def test_what_fails_at_the_end_of_a_chunk_is_tried_elsewhere_before_it_is_blamed_and_no_host_is():
+    with pytest.raises(BatchSuspect, match="1 of the latest 2 items failed on here"):
+        doubt([BAD, GOOD], "here", lambda: [other(done=1)], ended=True)
+
+
+def test_where_items_fail_elsewhere_too_a_failure_at_the_end_of_a_chunk_is_the_items_own():
+    doubt([BAD, GOOD], "here", lambda: [other(done=1, failed=1)], ended=True)
+
+
 def test_another_try_elsewhere_helps_either_way():
     assert HostSuspect.retryable
     assert BatchSuspect.retryable
