@@ -68,11 +68,11 @@ def run_chunk(
         StoreUnavailable: the store refuses; what it holds already is kept.
     """
     begun = time.monotonic()
-    run = _ChunkRun(batch, stage, chunk_id, lane)
+    run = _ChunkRun(batch, stage, chunk_id, lane, lambda: out_of_time(time.monotonic() - begun))
     try:
         part = batch.part(stage.name, chunk_id)
         if part is None:
-            results = run.results(lambda: out_of_time(time.monotonic() - begun))
+            results = run.results()
             if batch.save_part(stage.name, chunk_id, results):
                 part = results
             else:  # somebody else was first, and the first writer wins
@@ -93,17 +93,19 @@ _Tries = list[tuple[PlannedItem, "Future[Result | None]"]]
 class _ChunkRun:
     """One try of one chunk."""
 
-    def __init__(self, batch: Batch, stage: Stage, chunk_id: str, lane: Lane) -> None:
+    def __init__(
+        self, batch: Batch, stage: Stage, chunk_id: str, lane: Lane, out_of_time: Callable[[], bool]
+    ) -> None:
         self.batch, self.stage, self.chunk_id, self.lane = batch, stage, chunk_id, lane
         self.request: BatchRequest = batch.request()
         self.items: list[PlannedItem] = batch.plan_chunk(chunk_id)
         self.attempts = Attempts(lane.client, lane.grace_s, lane.alone_lock)
         self.begun = self.told = time.time()
-        self.out_of_time = False
+        self.out_of_time, self._look_at_time = False, out_of_time
         self.latest: deque[Result] = deque(maxlen=max(stage.batch_size, MISHAPS))
         """What was tried here, in a row."""
 
-    def results(self, out_of_time: Callable[[], bool]) -> list[Result]:
+    def results(self) -> list[Result]:
         """One result per item that got an outcome in time, in plan order."""
         self.tell([], "running")
         before = self._previous()
@@ -124,25 +126,25 @@ class _ChunkRun:
                 if stop := self.lane.should_stop():
                     self.tell(list(outcomes.values()), stop.state, str(stop))
                     raise stop
-                if self._spent(out_of_time):
+                if self._spent():
                     log.warning("time budget spent: %d of %d items", len(outcomes), len(self.items))
                     break
                 flying.append([
                     (item, threads.submit(self._run_item, item, before.get(item.custom_id))) for item in group
                 ])  # fmt: skip
                 while len(flying) > int(turn.mine()):
-                    self._land(flying, outcomes, before, out_of_time)
+                    self._land(flying, outcomes, before)
             while flying:
-                self._land(flying, outcomes, before, out_of_time)
+                self._land(flying, outcomes, before)
         if self.out_of_time:  # where everything crawls, nobody knows which item hangs
             outcomes = {cid: row for cid, row in outcomes.items() if not _hung(row)}
         else:
             self._doubt(outcomes, ended=True)
         return [outcomes[item.custom_id] for item in self.items if item.custom_id in outcomes]
 
-    def _spent(self, out_of_time: Callable[[], bool]) -> bool:
+    def _spent(self) -> bool:
         """Whether the time budget is spent; once it is, it stays so."""
-        self.out_of_time = self.out_of_time or out_of_time()
+        self.out_of_time = self.out_of_time or self._look_at_time()
         return self.out_of_time
 
     def tell(self, results: Sequence[Result], state: ChunkState, reason: str = "") -> None:
@@ -172,13 +174,7 @@ class _ChunkRun:
             raise NotPlanned(f"chunk {self.chunk_id} has no part of stage {self._upstream}")
         return {row.custom_id: row for row in part}
 
-    def _land(
-        self,
-        flying: deque[_Tries],
-        outcomes: dict[str, Result],
-        before: dict[str, Result],
-        out_of_time: Callable[[], bool],
-    ) -> None:
+    def _land(self, flying: deque[_Tries], outcomes: dict[str, Result], before: dict[str, Result]) -> None:
         """Wait for the oldest batch; items whose server died under them are run again, one at a time.
 
         Alone, the item that kills its server is known by it, and its neighbours pass.
@@ -199,7 +195,7 @@ class _ChunkRun:
         if again:  # alone: also without the batch that was sent ahead
             wait(future for tries in flying for _, future in tries)
         for item in again:
-            if self._spent(out_of_time):
+            if self._spent():
                 break
             result = self._run_item(item, before.get(item.custom_id), alone=True)
             assert result is not None  # noqa: S101 - alone, an item always gets an outcome or raises
