@@ -81,7 +81,8 @@ class Fleet:
 
     def _begin_round(self, items: int) -> None:
         params = self.params
-        sizes = chunk_sizes(items, params.servers, params.k, params.min_items, params.cap_items)
+        sizes = chunk_sizes(items, params.servers, params.k, params.min_items, params.cap_items,
+                            last_items=params.last_items)  # fmt: skip
         jobs = [self._cut(size) for size in sizes]
         self.shards_left = deque([jobs[n] for n in run] for run in shards(len(jobs), params.shard_chunks))
         self.outcome.chunks += len(jobs)

@@ -161,7 +161,7 @@ def save_chunks(
 ) -> Index | None:
     """Write the chunks of a round; its index, or None where they are not what is planned now."""
     sizes = chunk_sizes(
-        count, params.servers, params.k, min_items=params.min_items, cap_items=params.cap_items
+        count, params.servers, params.k, params.min_items, params.cap_items, last_items=params.last_items
     )
     prefix = round_id(number, asked_by) if number else ""
     chunk_ids = [chunk_id(n, prefix) for n in range(len(sizes))]

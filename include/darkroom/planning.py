@@ -23,6 +23,8 @@ K = 12
 """How many chunks each server would get, were all as large as the next: docs/adr/0007 says why so many."""
 K_ALONE = 4
 """The same where there is one server: nobody is slower than it."""
+K_LAST = 4
+"""The same of the last chunks, where those of `K` would be too small to be worth it: docs/adr/0007."""
 SLOWEST = 5
 """A server may be this many times slower than the average one and still end every chunk that it takes."""
 START_S = 120
@@ -44,6 +46,9 @@ class Params(Record):
     k: Annotated[int, Field(ge=1)] = K
     """Chunks that each server would get if all were of the size of the next."""
     min_items: Annotated[int, Field(ge=1)]
+    """Of the smallest chunk that is worth its scheduling, while there is other work."""
+    last_items: Annotated[int, Field(ge=1)] | None = None
+    """Of the last chunks: smaller, as at the end all wait for the slowest server. None: `min_items`."""
     cap_items: Annotated[int, Field(ge=1)]
     shard_chunks: Annotated[int, Field(ge=1)] = 256
     """Chunks in one run, at most: see `shards`."""
@@ -85,13 +90,16 @@ def decide_params(
     cap_items = max(1, math.floor(min(
         MAX_CHUNK_ITEMS, max_chunk_s / slowest_s, *(_most_items(stage, rates[stage.name]) for stage in stages)
     )))  # fmt: skip
+    min_items = min(cap_items, max(1, math.ceil(min_chunk_s / slowest_s)))
+    alone = live[limiting.name] == 1
     return Params(
         fingerprint=fingerprint,
         flow=flow,
         seconds_per_item=slowest_s,
         servers=live[limiting.name],
-        k=k or (K if live[limiting.name] > 1 else K_ALONE),
-        min_items=min(cap_items, max(1, math.ceil(min_chunk_s / slowest_s))),
+        k=k or (K_ALONE if alone else K),
+        min_items=min_items,
+        last_items=min_items if alone else -(-min_items // 2),
         cap_items=cap_items,
         shard_chunks=shard_chunks,
         models={stage.name: stage.model for stage in stages},
@@ -105,29 +113,34 @@ def chunk_sizes(
     min_items: int = 1,
     cap_items: int = 1_000_000,
     max_chunks: int = MAX_CHUNKS,
+    last_items: int | None = None,
 ) -> list[int]:
     """Items per chunk, in the order they are to run; they add up to `n_items`.
 
-    Each is `clamp(ceil(remaining / (k * servers)), min_items, cap_items)`; only the last may be smaller.
-    Where that makes more than `max_chunks`, both limits grow by the same, smallest sufficient factor
-    (to the percent).
+    Each is `clamp(ceil(remaining / (k * servers)), min_items, cap_items)`, or less at the end: where
+    `ceil(remaining / (K_LAST * servers))` is below `min_items` it is that, and `last_items` at least. Only
+    the very last may be smaller. Where that makes more than `max_chunks`, all limits grow by the same,
+    smallest sufficient factor (to the percent).
 
     Raises:
         ValueError: a limit is below 1, or the limits are the wrong way round.
     """
-    if n_items < 0 or min(servers, k, min_items, max_chunks) < 1 or cap_items < min_items:
+    last_items = min(last_items or min_items, min_items)
+    if n_items < 0 or min(servers, k, min_items, last_items, max_chunks) < 1 or cap_items < min_items:
         raise ValueError(f"no chunks: {n_items=} {servers=} {k=} {min_items=} {cap_items=} {max_chunks=}")
 
     def cut(percent: int) -> list[int] | None:
         """The sizes with grown limits; None when they are too many."""
-        low, high = -(-min_items * percent // 100), -(-cap_items * percent // 100)
+        last, low, high = (-(-size * percent // 100) for size in (last_items, min_items, cap_items))
         sizes: list[int] = []
         remaining = n_items
         while remaining:
             if len(sizes) == max_chunks:
                 return None
-            size = min(remaining, max(low, min(high, -(-remaining // (k * servers)))))
-            sizes.append(size)
+            size = max(
+                min(high, -(-remaining // (k * servers))), min(low, -(-remaining // (K_LAST * servers)))
+            )
+            sizes.append(size := min(remaining, max(last, size)))
             remaining -= size
         return sizes
 

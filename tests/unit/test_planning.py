@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from darkroom.flows import FLOWS, STAGES
 from darkroom.planning import (
+    K_LAST,
     SLOWEST,
     Params,
     average_seconds_per_item,
@@ -39,6 +40,27 @@ def test_every_size_but_the_last_keeps_its_limits_and_its_share(n_items, servers
         assert size == max(low, min(cap, -(-remaining // (k * servers))))
         remaining -= size
     assert sizes[-1] == remaining <= cap
+
+
+@given(st.integers(1, 20_000), st.integers(2, 64), limits, st.integers(1, 500))
+def test_only_the_last_chunks_are_smaller_than_the_smallest(n_items, servers, limits, last):
+    low, cap = limits
+    last = min(last, low)
+    plain = chunk_sizes(n_items, servers, 12, low, cap, max_chunks=10**9)
+    sizes = chunk_sizes(n_items, servers, 12, low, cap, max_chunks=10**9, last_items=last)
+    assert sum(sizes) == n_items
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(size >= last for size in sizes[:-1])
+    small = [size for size in sizes if size < low]
+    assert sum(small) <= K_LAST * servers * low, "a share of what an average server does at the end"
+    assert sizes[: len(sizes) - len(small)] == plain[: len(sizes) - len(small)]
+
+
+def test_at_the_end_chunks_of_several_servers_halve_as_all_wait_for_the_slowest():
+    sizes = chunk_sizes(20_000, 4, 12, 24, 400, last_items=12)
+    assert sizes[-2:] == [12, 2]
+    assert sum(size for size in sizes if size < 24) < 20_000 / 50
+    assert len(sizes) - len(chunk_sizes(20_000, 4, 12, 24, 400)) == 11
 
 
 @given(st.integers(1, 20_000), st.integers(1, 64), limits, st.integers(1, 256))
@@ -113,6 +135,7 @@ def test_params_follow_the_slowest_stage_and_the_one_that_limits():
     assert params.seconds_per_item == 3.0
     assert params.servers == STAGES["generate"].servers  # 2.0 / 1 server is slower than 3.0 / 2 servers
     assert (params.min_items, params.cap_items) == (4, 300)
+    assert params.last_items == (2 if params.servers > 1 else 4)
     assert params.models == {name: STAGES[name].model for name in ("generate", "inspect")}
     assert Params.model_validate_json(params.model_dump_json()) == params
 
