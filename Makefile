@@ -71,7 +71,7 @@ docs: install ## write the generated pages
 screenshots: install-dev ## the same, and photograph the UI for docs/
 	DARKROOM_SCREENSHOTS=docs/images $(BIN)/pytest tests/browser $(ARGS)
 
-bench: up ## measure again, into bench/results/, for an hour and a half; some start plants of their own
+bench: up ## measure again, into bench/results/, for two hours; some start plants of their own
 	$(BIN)/python -m bench.latency 30
 	$(BIN)/python -m bench.server_overhead
 	$(BIN)/python -m bench.batching
@@ -82,6 +82,8 @@ bench: up ## measure again, into bench/results/, for an hour and a half; some st
 	$(BIN)/python -m bench.plan
 	$(BIN)/python -m bench.unequal
 	$(BIN)/python -m bench.orchestration
+	$(BIN)/python -m bench.interactive
+	$(BIN)/python -m bench.backfill
 
 clean: ## stop the plant; remove its state (data, pictures, secrets) and all caches
 	@[ ! -x $(BIN)/darkroom ] || $(BIN)/darkroom down --purge

@@ -1,88 +1,87 @@
-"""What an interactive item waits for while bulk fills everything: one item A_C, by priority, in one run.
+"""What one item that somebody waits for needs by REST: on an idle plant, and while bulk holds every lane.
 
-`DARKROOM_MAX_CHUNK_S=20 darkroom up && python -m bench.interactive [RUNS]`. Idle, then beside a bulk batch
-that holds every lane of its stages and has chunks waiting: interactive and normal runs, in turn.
+`python -m bench.interactive [RUNS]` starts a plant of its own in a temporary folder, whose stage A sleeps
+half a second an item, so that as on a GPU the models take no CPU from Airflow. It runs one item A_C that
+often on the idle plant and that often beside a bulk batch that has every lane of A and chunks waiting, a
+quarter as often with priority `normal`, and takes the plant down again. Some 15 minutes at 30.
 """
 
 import json
-import statistics
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from bench.latency import measure, one_item
-from bench.report import save
-from darkroom.api import DAG_ID
-from darkroom.commands.batches import api
-from darkroom.flows import STAGES
-from darkroom.settings import REPOSITORY, settings
+from bench.latency import DELIVERED, FIRST_WORK, OVER_MODELS, measure_one, shown
+from bench.plants import in_a_plant, keep, prompts, up
 
-DELIVERED = "trigger to delivered"
-_SHOWN = ("a_c.generate: wait", "a_c.generate: run", "a_c.inspect: wait", "a_c.inspect: run", DELIVERED)
+RUNS = 30
+SECONDS_PER_ITEM, BATCH, SERVERS = 0.5, 4, 2
+BULK_ITEMS = 8_000
+IDLE, BESIDE, NORMAL = "idle", "interactive, beside bulk", "normal, beside bulk"
+_SHOWN = (
+    "a_c.generate: wait", "a_c.generate: run", "a_c.inspect: wait", "a_c.inspect: run",
+    FIRST_WORK, OVER_MODELS, DELIVERED,
+)  # fmt: skip
 _FULL_S = 120
 
 
 def main(runs: int) -> None:
-    """Measure and print medians, and their ratios."""
-    source = one_item()
-    tag = f"bench-interactive-{int(time.time())}"
-    measure(source, f"{tag}-first", "interactive")  # what is imported at a first task is no part of it
-    found: dict[str, list[dict[str, float]]] = {"idle": [], "interactive": [], "normal": []}
+    """Measure and print."""
+    from bench.report import save
+
+    figures = in_a_plant(
+        "bench.interactive", str(runs), deadline_s=180 + 60 * runs,
+        generate={
+            "servers": SERVERS, "batch_size": BATCH, "seconds_per_item": SECONDS_PER_ITEM,
+            "config": {"seconds_per_item": SECONDS_PER_ITEM},
+        },
+        inspect={}, DARKROOM_MAX_CHUNK_S="20",
+    )  # fmt: skip
+    save("interactive", {
+        "unit": "seconds, median (p95)", "seconds of an item": SECONDS_PER_ITEM,
+        "seconds of a server batch of bulk": SECONDS_PER_ITEM * BATCH, "goals idle": "3 (5) over model time",
+        **figures,
+    })  # fmt: skip
+
+
+def measure(folder: Path, runs: int) -> None:
+    """Measure in the plant of this environment; what came of each way is kept as soon as it is known."""
+    up()
+    source = str(prompts(folder, 1))
+    measure_one(source, "first", "interactive")  # what is imported at a first task is no part of it
+    found: dict[str, list[dict[str, float]]] = {IDLE: [], BESIDE: [], NORMAL: []}
     for n in range(runs):
-        found["idle"].append(measure(source, f"{tag}-idle-{n}", "interactive"))
-    with _bulk(f"{tag}-bulk") as run_id:
+        found[IDLE].append(measure_one(source, f"idle-{n}", "interactive"))
+    with _bulk(folder) as run_id:
         for n in range(runs):
-            for priority in ("interactive", "normal"):
-                _wait_until_full(run_id)
-                found[priority].append(measure(source, f"{tag}-{priority}-{n}", priority))
-        chunk_s = _chunk_seconds(run_id)
-    medians = {
-        way: {name: statistics.median(each[name] for each in several) for name in _SHOWN}
-        for way, several in found.items()
-    }
-    stage = STAGES["generate"]
-    figures: dict[str, Any] = {
-        "runs": runs,
-        "unit": "seconds, median (least to most)",
-        "generate": settings().implementations.get("generate", stage.implementation),
-        "bulk chunk": f"{statistics.median(chunk_s):.1f} ({min(chunk_s):.1f} to {max(chunk_s):.1f})",
-    }
-    for way, several in found.items():
-        figures[way if way == "idle" else f"{way}, beside bulk"] = {
-            name: _shown([each[name] for each in several]) for name in _SHOWN
-        }
-    beside, idle = medians["interactive"], medians["idle"]
-    figures["interactive beside bulk / idle"] = round(beside[DELIVERED] / idle[DELIVERED], 2)
-    figures["normal / interactive, both beside bulk"] = round(
-        medians["normal"][DELIVERED] / beside[DELIVERED], 1
-    )
-    save("interactive", figures)
+            _wait_until_full(run_id)
+            found[BESIDE].append(measure_one(source, f"interactive-{n}", "interactive"))
+            print(f"{n + 1} of {runs} beside bulk", flush=True)
+        for n in range(-(-runs // 4)):
+            _wait_until_full(run_id)
+            found[NORMAL].append(measure_one(source, f"normal-{n}", "normal"))
+    keep(folder, {way: _figures(several) for way, several in found.items()})
 
 
-def _shown(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+def _figures(runs: list[dict[str, float]]) -> dict[str, Any]:
+    return {"runs": len(runs), **{name: shown([run[name] for run in runs]) for name in _SHOWN}}
 
 
 @contextmanager
-def _bulk(batch_id: str) -> Iterator[str]:
+def _bulk(folder: Path) -> Iterator[str]:
     """A batch that lasts longer than what is measured beside it; it is ended then."""
-    source = REPOSITORY / "inputs" / "bench-bulk.jsonl"
-    lines = [
-        {"custom_id": f"i{n}", "prompt": "a large red circle on a white background"} for n in range(4000)
-    ]
-    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    conf = {"flow": "A_C", "source": str(source), "batch_id": batch_id, "respins": 0, "priority": "bulk"}
-    run_id = api().trigger(DAG_ID, batch_id, conf)
+    from darkroom.api import DAG_ID
+    from darkroom.commands.batches import api
+
+    conf = {"flow": "A_C", "source": str(prompts(folder, BULK_ITEMS)), "batch_id": "bulk", "priority": "bulk"}
+    run_id = api().trigger(DAG_ID, "bulk", conf)
     try:
         yield run_id
     finally:
         api().fail(DAG_ID, run_id)
-
-
-def _chunks(run_id: str) -> list[dict[str, Any]]:
-    return [ti for ti in api().task_instances(DAG_ID, run_id) if ti["task_id"] == "a_c.generate"]
 
 
 def _wait_until_full(run_id: str) -> None:
@@ -91,20 +90,23 @@ def _wait_until_full(run_id: str) -> None:
     Raises:
         SystemExit: it does not, so there is nothing to measure beside.
     """
-    until = time.monotonic() + _FULL_S
-    lanes = STAGES["generate"].lanes
+    from darkroom.api import DAG_ID
+    from darkroom.commands.batches import api
+    from darkroom.flows import STAGES
+
+    until, lanes = time.monotonic() + _FULL_S, STAGES["generate"].lanes
     while True:
-        states = [ti["state"] for ti in _chunks(run_id)]
+        chunks = [ti for ti in api().task_instances(DAG_ID, run_id) if ti["task_id"] == "a_c.generate"]
+        states = [ti["state"] for ti in chunks]
         if states.count("running") == lanes and states.count("scheduled"):
             return
         if time.monotonic() > until:
-            raise SystemExit(f"bulk does not fill {lanes} lanes: {states}")
+            raise SystemExit(f"bulk does not fill {lanes} lanes: {json.dumps(states)}")
         time.sleep(0.2)
 
 
-def _chunk_seconds(run_id: str) -> list[float]:
-    return [float(ti["duration"]) for ti in _chunks(run_id) if ti["state"] == "success"]
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    if len(sys.argv) > 2:
+        measure(Path(sys.argv[1]), int(sys.argv[2]))
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else RUNS)

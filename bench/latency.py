@@ -6,30 +6,38 @@
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from bench.report import save
 from darkroom.api import DAG_ID
 from darkroom.commands.batches import api, summary_of
-from darkroom.manifest import Summary
 from darkroom.settings import REPOSITORY
 
+DELIVERED = "trigger to delivered"
+FIRST_WORK = "trigger to first model work"
+"""To when A's model began, at the latest: what it took, back from the end of its task."""
+OVER_MODELS = "trigger to delivered, less the models' time"
 HOPS = ("plan", "choose_flow", "a_c.generate", "a_c.inspect", "collect", "deliver", "verdict")
 
 
 def main(runs: int) -> None:
     """Trigger one-item runs one after the other and print the medians."""
     source = one_item()
-    measured = [measure(source, f"bench-latency-{int(time.time())}-{n}") for n in range(runs + 1)][1:]
+    measured = [measure_one(source, f"bench-latency-{int(time.time())}-{n}") for n in range(runs + 1)][1:]
     figures: dict[str, Any] = {"runs": runs, "unit": "seconds, median (p95)"}
     for name in measured[0]:
-        values = sorted(run[name] for run in measured)
-        p95 = values[min(len(values) - 1, round(0.95 * (len(values) - 1)))]
-        figures[name] = f"{statistics.median(values):.2f} ({p95:.2f})"
-    share = statistics.median(run["model"] / run["trigger to delivered"] for run in measured)
+        figures[name] = shown([run[name] for run in measured])
+    share = statistics.median(run["model"] / run[DELIVERED] for run in measured)
     figures["model share"] = f"{share:.1%}"
     save("latency", figures)
+
+
+def shown(values: Sequence[float]) -> str:
+    """The median, and in brackets the 95th percentile."""
+    p95 = sorted(values)[round(0.95 * (len(values) - 1))]
+    return f"{statistics.median(values):.2f} ({p95:.2f})"
 
 
 def one_item() -> str:
@@ -41,7 +49,7 @@ def one_item() -> str:
     return str(source)
 
 
-def measure(source: str, batch_id: str, priority: str = "normal") -> dict[str, float]:
+def measure_one(source: str, batch_id: str, priority: str = "normal") -> dict[str, float]:
     """Seconds of each hop of one run, and of all."""
     session = api()
     begun = time.time()
@@ -57,16 +65,16 @@ def measure(source: str, batch_id: str, priority: str = "normal") -> dict[str, f
         figures[f"{hop}: run"] = end - start
         before = end
         if hop == "deliver":
-            figures["trigger to delivered"] = end - begun
+            figures[DELIVERED] = end - begun
     figures["trigger to verdict"] = before - begun
-    figures["model"] = _model_seconds(summary_of(batch_id))
-    return figures
-
-
-def _model_seconds(summary: Summary | None) -> float:
+    summary = summary_of(batch_id)
     if summary is None:
         raise SystemExit("the run left no manifest; see darkroom status")
-    return sum(work.seconds for work in summary.by_stage.values())
+    figures["model"] = sum(work.busy_s for work in summary.by_stage.values())
+    generated = _time(instances["a_c.generate"]["end_date"]) - begun
+    figures[FIRST_WORK] = generated - summary.by_stage["generate"].busy_s
+    figures[OVER_MODELS] = figures[DELIVERED] - figures["model"]
+    return figures
 
 
 def _time(text: str) -> float:

@@ -22,16 +22,18 @@ _RESULT = "result.json"
 
 
 def in_a_plant(
-    module: str, *arguments: str, generate: Mapping[str, Any], deadline_s: float, **environment: str
-) -> dict[str, Any]:
+    module: str, *arguments: str, generate: Mapping[str, Any], deadline_s: float,
+    inspect: Mapping[str, Any] | None = None, **environment: str
+) -> dict[str, Any]:  # fmt: skip
     """`python -m module FOLDER arguments...` with a plant that it may start; what it kept in the folder.
 
     Args:
         module: what measures.
         arguments: after the folder: `inputs` in it is a source root, `flags` is where flag
             files go, `trace` where the servers leave their traces.
-        generate: changes to the row of the stage `generate`; no other stage has a server.
+        generate: changes to the row of the stage `generate`.
         deadline_s: for all of it; past it the plant is ended and what was kept so far is returned.
+        inspect: the same of `inspect`; None: it has no server.
         environment: more variables.
 
     Raises:
@@ -46,7 +48,7 @@ def in_a_plant(
     config = {**generate.get("config", {}), "flags": str(folder / "flags")}
     # A start on a machine that is busy with other things takes long, and is not what is measured.
     row = {**generate, "config": config, "model": "paint@1", "load_s": _LOAD_S}
-    rows = {"generate": row, "inspect": {"servers": 0}}
+    rows = {"generate": row, "inspect": {"servers": 0} if inspect is None else inspect}
     env = os.environ | {
         "DARKROOM_HOME": f"{folder}/home",
         "DARKROOM_SOURCE_ROOTS": json.dumps([str(folder / "inputs")]),
