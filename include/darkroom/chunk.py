@@ -287,7 +287,8 @@ class _ChunkRun:
             except FileNotFoundError:
                 raise PictureGone(f"{prior.image_uri} is gone; the next round makes it again") from None
         elif item.image is not None:
-            image = read_input(item.image, self.lane.input_roots)
+            # Whether the item may name a picture of the store, its plan has looked.
+            image = read_input(item.image, [*self.lane.input_roots, self.batch.store.uri("images")])
         own = item.options.get(self.stage.name, {})
         return Request(
             custom_id=item.custom_id, prompt=item.prompt, image=image, seed=item.seed,

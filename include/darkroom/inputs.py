@@ -5,6 +5,7 @@ A root is a local folder (a path or `file://`) or a URL of an object store (`s3:
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from darkroom.storage import open_store
 
 MAX_INPUT_BYTES = 64 << 20
 """A larger picture is refused before it is read."""
+_HELD = r"/batches/[A-Za-z0-9][A-Za-z0-9._-]*/(then)/([A-Za-z0-9][A-Za-z0-9._-]*/)*[A-Za-z0-9._-]+"
 
 
 def read_input(uri: str, roots: Sequence[str]) -> bytes:
@@ -49,6 +51,24 @@ def read_input(uri: str, roots: Sequence[str]) -> bytes:
     if len(data) > MAX_INPUT_BYTES:
         raise InvalidImage(f"image {uri} is larger than {MAX_INPUT_BYTES >> 20} MB")
     return data
+
+
+def held_in(store_url: str) -> str:
+    """A regular expression for the sources that the store itself holds: lists of items that a batch left."""
+    return re.escape(store_url.rstrip("/")) + _HELD
+
+
+def roots_of(source: str, roots: Sequence[str], store_url: str) -> list[str]:
+    """What may be read for a source: of one that the store itself holds, the store's pictures, too.
+
+    Only Darkroom writes there, so what such a list names is what a batch made; no list of a user's may
+    name it.
+    """
+    held = re.fullmatch(held_in(store_url), source)
+    if held is None:
+        return [*roots]
+    store = store_url.rstrip("/")
+    return [*roots, source.partition(f"/{held[1]}/")[0] + f"/{held[1]}", f"{store}/images"]
 
 
 def is_remote(uri: str) -> bool:

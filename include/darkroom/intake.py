@@ -8,7 +8,7 @@ created only if absent.
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from pydantic import ValidationError
 from darkroom.batches import Batch, Index, chunk_id, round_id
 from darkroom.errors import BadRequest, InvalidItem, SourceChanged
 from darkroom.flows import FLOWS
+from darkroom.inputs import roots_of
 from darkroom.plan_table import read_plan
 from darkroom.planning import Params, chunk_sizes, decide_params, shards
 from darkroom.progress import PlanNow, Progress
-from darkroom.records import BatchRequest, Item, RunTerms
+from darkroom.records import BatchRequest, Item, Reject, RunTerms
 from darkroom.settings import Settings
 from darkroom.sources import OnProgress, Reading, open_source, read
 from darkroom.sources.lines import doubled
@@ -29,6 +30,8 @@ from darkroom.stages.options import parse_options
 
 log = logging.getLogger(__name__)
 _LOG_EVERY_S = 15.0
+_BEHIND_ALL = 2**31 - 1
+"""As the number of a file."""
 Cut = Callable[[list[int]], Iterator[bytes]]
 """Makes the files of chunks of these sizes, in their order."""
 
@@ -59,30 +62,39 @@ def plan_batch(
         SourceChanged: it changed while it was read (nothing of it is kept: try again), or an earlier try
             began to plan another state of it.
     """
-    request = _request(batch, params)
-    if not batch.save_request(request) and not _same(batch.request(), request):
-        raise BadRequest(f"batch_id {batch.batch_id!r} is taken by a different request; choose another")
+    request = keep_request(batch, params)
     index = batch.index()
     if index is None:  # else the source may be gone by now, and nothing needs it
-        source = open_source(request.source, settings.input_roots)
+        roots = roots_of(request.source, settings.input_roots, settings.store_url)
+        source = open_source(request.source, roots)
         reading = read(source, FLOWS[request.flow], on_progress or _log_progress(request.source))
-
-        def decide(fingerprint: str) -> Params:
-            return decide_params(
-                fingerprint,
-                request.flow,
-                min_chunk_s=settings.min_chunk_s,
-                max_chunk_s=settings.max_chunk_s,
-                shard_chunks=settings.shard_chunks,
-                seconds_per_item=rates,
-                servers=servers,
-            )
-
-        index = _plan(batch, reading, decide)
+        index = plan_reading(batch, reading, decider(request.flow, settings, rates, servers))
     runs = shards(len(index.chunk_ids), batch.params().shard_chunks)
     now = PlanNow(index.flow, index.items, index.rejects, len(index.chunk_ids), len(runs))
     Progress(settings.redis_url.get_secret_value()).plan(batch.batch_id, now)
     return index
+
+
+def keep_request(batch: Batch, params: dict[str, Any]) -> BatchRequest:
+    """What a run asks for, kept with its batch.
+
+    Raises:
+        BadRequest: a param is wrong, or the batch id is taken by another request.
+    """
+    request = _request(batch, params)
+    if not batch.save_request(request) and not _same(batch.request(), request):
+        raise BadRequest(f"batch_id {batch.batch_id!r} is taken by a different request; choose another")
+    return request
+
+
+def decider(
+    flow: str, settings: Settings, rates: Mapping[str, float] | None, servers: Mapping[str, int] | None
+) -> Callable[[str], Params]:
+    """What a plan derives from, given the fingerprint of its source; the other arguments as `plan_batch`."""
+    return lambda fingerprint: decide_params(
+        fingerprint, flow, min_chunk_s=settings.min_chunk_s, max_chunk_s=settings.max_chunk_s,
+        shard_chunks=settings.shard_chunks, seconds_per_item=rates, servers=servers,
+    )  # fmt: skip
 
 
 def run_terms(params: Mapping[str, Any]) -> RunTerms:
@@ -125,8 +137,10 @@ def _same(known: BatchRequest, asked: BatchRequest) -> bool:
     return known.model_copy(update={"priority": asked.priority}) == asked
 
 
-def _plan(batch: Batch, reading: Reading, decide: Callable[[str], Params]) -> Index:
-    """Read the source into a spool, fix the params, cut the spool."""
+def plan_reading(
+    batch: Batch, reading: Reading, decide: Callable[[str], Params], more: Sequence[Reject] = ()
+) -> Index:
+    """Read the source into a spool, fix the params, cut the spool, commit; `more` follow the other rejects."""
     with tempfile.TemporaryDirectory(prefix="darkroom-plan-") as folder:
         items = ItemSpool(Path(folder, "items.arrow"), batch.batch_id)
         rejects = RejectSpool(Path(folder, "rejects.jsonl"))
@@ -135,6 +149,8 @@ def _plan(batch: Batch, reading: Reading, decide: Callable[[str], Params]) -> In
                 items.add(file, line, found)
             else:
                 rejects.add(file, line, found)
+        for reject in more:
+            rejects.add(_BEHIND_ALL, 0, reject)
         items.close()
         doubles = (
             (file, line, doubled(custom_id).reject(line, reading.name(file)))
@@ -157,13 +173,17 @@ def _plan(batch: Batch, reading: Reading, decide: Callable[[str], Params]) -> In
 
 
 def save_chunks(
-    batch: Batch, number: int, params: Params, cut: Cut, count: int, rejects: int = 0, asked_by: str = ""
-) -> Index | None:
-    """Write the chunks of a round; its index, or None where they are not what is planned now."""
+    batch: Batch, number: int, params: Params, cut: Cut, count: int, rejects: int = 0, asked_by: str = "",
+    prefix: str = "",
+) -> Index | None:  # fmt: skip
+    """Write the chunks of a round; its index, or None where they are not what is planned now.
+
+    The chunks of the first round are named after `prefix`, if it is planned piece by piece.
+    """
     sizes = chunk_sizes(
         count, params.servers, params.k, params.min_items, params.cap_items, last_items=params.last_items
     )
-    prefix = round_id(number, asked_by) if number else ""
+    prefix = round_id(number, asked_by) if number else prefix
     chunk_ids = [chunk_id(n, prefix) for n in range(len(sizes))]
     for name, chunk in zip(chunk_ids, cut(sizes), strict=True):
         path = batch.plan_chunk_path(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from airflow.sdk import Param
 
-from darkroom.inputs import is_remote, local_path
+from darkroom.inputs import held_in, is_remote, local_path
 from darkroom.settings import settings
 
 _EXAMPLES = ["examples/prompts.jsonl", "examples/prompts.csv", "examples/photos"]
@@ -21,7 +21,7 @@ def source_param() -> Param:
         title="Source",
         minLength=1,
         maxLength=2048,
-        pattern=pattern(settings().input_roots),
+        pattern=pattern(settings().input_roots, held_in(settings().store_url)),
         examples=_EXAMPLES,
         description_md="Prompts for the flows that begin with A, pictures for those that begin with B. "
         "A JSONL, CSV or Parquet file, such as **examples/prompts.csv**, also compressed; many by a glob, "
@@ -30,14 +30,14 @@ def source_param() -> Param:
     )
 
 
-def pattern(roots: Sequence[str]) -> str:
-    """A regular expression for a path without a beginning, or with that of a root.
+def pattern(roots: Sequence[str], held: str | None = None) -> str:
+    """A regular expression for a path without a beginning, with that of a root, or for what is `held`.
 
     Only the text can be looked at when a run is triggered. Whether there is a file, and where links lead,
     `plan` says before anything else.
     """
     under = [rf"{re.escape(beginning)}(/.*)?" for root in roots for beginning in _beginnings(root)]
-    ways = "|".join([r"(?![A-Za-z][A-Za-z0-9+.-]*://|/).+", *under])
+    ways = "|".join([r"(?![A-Za-z][A-Za-z0-9+.-]*://|/).+", *under, *([held] if held else [])])
     return rf"^(?!.*(^|/)\.\.(/|$))({ways})$"
 
 
