@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from darkroom import logs
 from darkroom.api import AirflowApi
 from darkroom.consumers import Consumers
 from darkroom.errors import BadRequest, DarkroomError
@@ -96,8 +97,7 @@ class Capacity:
 
 def main() -> int:
     """Follow until the process is ended."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logs.begin()
     here = settings()
     redis_url, password = here.redis_url.get_secret_value(), here.api_password.get_secret_value()
     if not (redis_url and here.broker_url and here.api_url and password):

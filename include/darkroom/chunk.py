@@ -9,9 +9,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from darkroom.annotation import annotated
 from darkroom.artifacts import Artifact, ArtifactKey
 from darkroom.attempts import Attempts, Expired, HungItsServer, refuse_expired
 from darkroom.batches import Batch
@@ -26,6 +28,7 @@ from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Result, Statu
 from darkroom.serving.client import StageClient
 from darkroom.snapshot import HostNow
 from darkroom.stages.base import Request
+from darkroom.totals import Totals
 from darkroom.turns import Turn
 
 log = logging.getLogger(__name__)
@@ -49,6 +52,7 @@ class Lane:
     should_stop: Callable[[], ChunkStopped | None] = lambda: None
     """Looked at between two batches: why to stop, or None."""
     rates: Rates = field(default_factory=lambda: Rates(""))
+    totals: Totals = field(default_factory=lambda: Totals(""))
     doubts: bool = False
     """Whether a chunk whose every item fails is the host's fault rather than theirs; another shall try it."""
 
@@ -75,6 +79,7 @@ def run_chunk(
             results = run.results()
             if batch.save_part(stage.name, chunk_id, results):
                 part = results
+                lane.totals.ended(stage.name, part, time.monotonic() - begun)
             else:  # somebody else was first, and the first writer wins
                 part = batch.part(stage.name, chunk_id) or results
     except StoreUnavailable as error:  # told, as it is put back and nobody works on it
@@ -129,9 +134,7 @@ class _ChunkRun:
                 if self._spent():
                     log.warning("time budget spent: %d of %d items", len(outcomes), len(self.items))
                     break
-                flying.append([
-                    (item, threads.submit(self._run_item, item, before.get(item.custom_id))) for item in group
-                ])  # fmt: skip
+                flying.append([(item, self._submit(threads, item, before)) for item in group])
                 while len(flying) > int(turn.mine()):
                     self._land(flying, outcomes, before)
             while flying:
@@ -141,6 +144,12 @@ class _ChunkRun:
         else:
             self._doubt(outcomes, ended=True)
         return [outcomes[item.custom_id] for item in self.items if item.custom_id in outcomes]
+
+    def _submit(
+        self, threads: ThreadPoolExecutor, item: PlannedItem, before: dict[str, Result]
+    ) -> "Future[Result | None]":
+        # In a copy of this context, so that what a thread logs says of which chunk it is.
+        return threads.submit(copy_context().run, self._run_item, item, before.get(item.custom_id))
 
     def _spent(self) -> bool:
         """Whether the time budget is spent; once it is, it stays so."""
@@ -210,6 +219,7 @@ class _ChunkRun:
 
     def _tell_rate(self, results: Sequence[Result]) -> None:
         """What the model needed for the items that it computed."""
+        self.lane.totals.computed(self.stage.name, results)
         told = [row.details.get("stages", {}).get(self.stage.name, {}) for row in results]
         busy = [entry["busy_s"] for entry in told if entry.get("busy_s")]
         if busy:
@@ -253,6 +263,8 @@ class _ChunkRun:
         except ItemError as error:
             tries = getattr(error, "tries", tries)
             info = ErrorInfo(code=error.code, message=str(error))
+            with annotated(item=item.custom_id, code=error.code, tries=tries):
+                log.warning("%s: %s after %d tries: %s", item.custom_id, error.code, tries, error)
             if not isinstance(error, Expired):
                 return self._told(row, tries, begun, {"status": Status.FAILED, "error": info})
             expired: dict[str, object] = {"status": Status.TIMED_OUT, "error": info}

@@ -4,7 +4,7 @@ import os
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -88,6 +88,21 @@ class Settings(BaseSettings):
     """Your own flows: `[flows.A_S]` with `summary` and `stages` in darkroom.toml."""
     code: Path = REPOSITORY / "custom"
     """The folder of your own stages' modules."""
+    log_format: Literal["text", "json"] = "text"
+    """`json`: every process writes its log as a JSON object a line, and a task's lines name batch, chunk,
+    stage, host, try, and the item that failed."""
+    metrics_token: SecretStr = SecretStr("")
+    """Who has it may read `/darkroom/metrics`, as Prometheus does; default: generated with the plant. Users
+    of Airflow who may see `image_flow` may, too. docs/how-to/monitor.md"""
+    otlp_endpoint: str = ""
+    """An OpenTelemetry collector, such as `http://127.0.0.1:4318`: it gets Airflow's own metrics, and a trace
+    of each run."""
+    statsd: str = ""
+    """A StatsD server, such as `127.0.0.1:8125`: it gets Airflow's own metrics with Datadog's tags, and the
+    `otlp_endpoint` then only the traces."""
+    sentry_dsn: SecretStr = SecretStr("")
+    """A Sentry project: it gets the errors of tasks, where in the code they are and of which batch, but no
+    text of an item and no message."""
     implementations: dict[str, str] = {}
     """Another class for a stage than its table row names, by stage: `{"generate": "module:Class"}`."""
     server_python: str = ""

@@ -14,13 +14,13 @@ the model. What to know of it:
 """
 
 import argparse
-import logging
 import os
 import sys
 from typing import Any
 
 from mosec import Server
 
+from darkroom import logs
 from darkroom.flows import STAGES, Stage
 from darkroom.serving.wire import MAX_REQUEST_BYTES
 from darkroom.serving.worker import (
@@ -67,7 +67,7 @@ def mosec_settings(stage: Stage, port: int) -> list[str]:
         f"--timeout={int(stage.deadline_s * TIMEOUT_FACTOR * 1000)}",
         f"--capacity={stage.batch_size * QUEUED_BATCHES}",
         f"--max-request-size={MAX_REQUEST_BYTES}",
-        f"--namespace=darkroom_{stage.name}",
+        "--namespace=darkroom_server",
         "--log-level=warning",
     ]
 
@@ -106,8 +106,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.supervisor:
         end_with(arguments.supervisor)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stage = STAGES[arguments.stage]
+    logs.begin(stage=stage.name)
     named = arguments.implementation or settings().implementations.get(stage.name)
     return serve(stage, arguments.port, named or stage.implementation)
 

@@ -31,15 +31,7 @@ class Told(BaseModel):
 
     def write(self, path: Path) -> None:
         """Replace the file, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(self.model_dump_json(indent=1))
-            Path(name).replace(path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_file(path, self.model_dump_json(indent=1))
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -48,6 +40,19 @@ class Told(BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except (OSError, ValueError):
             return None
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file that others read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 class LoadReport(Told):

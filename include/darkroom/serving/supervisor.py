@@ -17,6 +17,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from darkroom import logs
 from darkroom.errors import DarkroomError, ServerGone
 from darkroom.flows import STAGES, Stage
 from darkroom.records import SCHEMA_VERSION
@@ -25,6 +26,7 @@ from darkroom.serving.client import StageClient
 from darkroom.serving.gpu import Gpu
 from darkroom.serving.keeper import watch
 from darkroom.serving.process import ServerProcess
+from darkroom.serving.scraping import targets_file, write_targets
 from darkroom.serving.status import ServerStatus, State
 from darkroom.settings import Settings, settings
 
@@ -79,6 +81,7 @@ class Supervisor:
             memory_limit_mb=stage.memory_mb, now_worker=now_worker, schema_version=SCHEMA_VERSION,
         )  # fmt: skip
         self._board = Board(status, self._gpu, here)
+        self._targets = targets_file(here.home, name)
         self._stop = threading.Event()
         self._canaries = ThreadPoolExecutor(1, thread_name_prefix="canary")
         self._looked_at = 0.0
@@ -89,6 +92,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Keep the server at work until `stop` is called."""
+        write_targets(self._targets, self._board.status)
         backoff_s, said = _FIRST_BACKOFF_S, ""
         while not self._stop.is_set():
             self._board.tell(State.LOADING, starts=self._board.status.starts + 1, loaded=None, canary_s=None)
@@ -105,6 +109,7 @@ class Supervisor:
             backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
         self._board.tell(State.STOPPED, reason="", pid=None, memory_mb=0)
         self._board.forget()
+        self._targets.unlink(missing_ok=True)
 
     def _run_once(self) -> tuple[float, str]:
         """One process of the server; seconds for which it was ready, and why it ended."""
@@ -226,12 +231,12 @@ def main() -> int:
     parser.add_argument("--gpu", help="index or UUID of the GPU it is pinned to; none: it sees none")
     parser.add_argument("--now-worker", default="", help="the Celery worker for interactive chunks to it")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     stage = STAGES[arguments.stage]
+    name = arguments.name or stage.name
+    logs.begin(stage=stage.name, server=name, host=settings().host or platform.node())
     try:
         supervisor = Supervisor(
-            stage, arguments.name or stage.name, arguments.port, arguments.gpu, settings(),
+            stage, name, arguments.port, arguments.gpu, settings(),
             arguments.now_worker,
         )  # fmt: skip
     except ValueError as error:

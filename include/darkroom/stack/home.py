@@ -149,7 +149,8 @@ class Home:
 
     def forget_servers(self) -> None:
         """Remove what the servers of an earlier start said of themselves."""
-        for stale in (*(self.path / "run").glob("*.pid"), *(self.path / "run" / "servers").glob("*.json")):
+        run = self.path / "run"
+        for stale in (*run.glob("*.pid"), *run.glob("servers/*.json"), *run.glob("prometheus/*.json")):
             stale.unlink()
 
 
