@@ -22,6 +22,7 @@ from darkroom.doubt import MISHAPS, doubt
 from darkroom.errors import ChunkStopped, HostSuspect, ItemError, NotPlanned, PictureGone, StoreUnavailable
 from darkroom.flows import FLOWS, Stage
 from darkroom.inputs import read_input
+from darkroom.meter import Meter
 from darkroom.progress import ChunkNow, ChunkState, Progress
 from darkroom.rates import Rates
 from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Result, Status
@@ -52,6 +53,7 @@ class Lane:
     should_stop: Callable[[], ChunkStopped | None] = lambda: None
     """Looked at between two batches: why to stop, or None."""
     rates: Rates = field(default_factory=lambda: Rates(""))
+    meter: Meter = field(default_factory=lambda: Meter(""))
     totals: Totals = field(default_factory=lambda: Totals(""))
     doubts: bool = False
     """Whether a chunk whose every item fails is the host's fault rather than theirs; another shall try it."""
@@ -79,6 +81,7 @@ def run_chunk(
             results = run.results()
             if batch.save_part(stage.name, chunk_id, results):
                 part = results
+                lane.meter.chunk(stage.name, time.monotonic() - begun)
                 lane.totals.ended(stage.name, part, time.monotonic() - begun)
             else:  # somebody else was first, and the first writer wins
                 part = batch.part(stage.name, chunk_id) or results
@@ -167,6 +170,15 @@ class _ChunkRun:
             reused=sum(told.get("attempts") == 0 for told in mine), begun=self.begun, updated=time.time(),
         )  # fmt: skip
         self.lane.progress.report(self.batch.batch_id, self.stage.name, self.chunk_id, now)
+        if pictures := [row for row in results[-1:] if row.image_uri]:
+            self._show(pictures[0])
+
+    def _show(self, row: Result) -> None:
+        """One picture now and then, for those who want to look rather than read."""
+        self.lane.meter.picture(
+            batch_id=self.batch.batch_id, custom_id=row.custom_id, stage=self.stage.name,
+            status=row.status.value, path=self.batch.store.path(str(row.image_uri)), at=time.time(),
+        )  # fmt: skip
 
     @property
     def _upstream(self) -> str | None:
@@ -224,6 +236,7 @@ class _ChunkRun:
         busy = [entry["busy_s"] for entry in told if entry.get("busy_s")]
         if busy:
             self.lane.rates.tell(self.stage.name, self.stage.model, self.lane.host, len(busy), sum(busy))
+            self.lane.meter.computed(self.stage.name, self.batch.batch_id, len(busy), sum(busy))
 
     def _doubt(self, outcomes: dict[str, Result], ended: bool = False) -> None:
         """Rather doubt the host than its items, while others may still try them."""

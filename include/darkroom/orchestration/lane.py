@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 from darkroom.chunk import Lane
 from darkroom.errors import ChunkStopped, ServerGone
 from darkroom.flows import Stage
+from darkroom.meter import Meter
 from darkroom.orchestration.gate import this_server, why_not_ready, why_stop
 from darkroom.progress import Progress
 from darkroom.serving.client import UNIX, StageClient
@@ -74,7 +75,8 @@ def open_lane(stage: Stage, server: Server | None = None) -> Iterator[Lane]:
             client=client,
             # What is told of a host is told of its server, whichever worker fed it.
             host=f"{server.name}@{platform.node()}" if server.by_the_door else here.host or platform.node(),
-            progress=Progress(here.redis_url.get_secret_value()),
+            progress=Progress(redis_url := here.redis_url.get_secret_value()),
+            meter=Meter(redis_url),
             input_roots=here.input_roots,
             grace_s=here.server_grace_s,
             alone_lock=locks / f"alone-{key}.lock",
