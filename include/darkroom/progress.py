@@ -3,10 +3,12 @@
 Each chunk sets its own counts, so telling twice counts once. Losing Redis loses the bar, not the work.
 Key `darkroom:progress:{batch_id}`, a hash: field `plan/{round}` = a `PlanNow`, `{stage}/{chunk_id}` = the
 chunk's `ChunkNow`, `end` = how its run ended and when. Key `darkroom:active`: the set of those that have not.
+Key `darkroom:ended`: the last that have, by when.
 """
 
 import json
 import time
+from collections.abc import Sequence
 
 from darkroom.live import InRedis
 from darkroom.snapshot import HostNow, Snapshot, unpacked
@@ -15,7 +17,9 @@ from darkroom.told import ChunkNow, ChunkState, Counts, PlanNow, chunk_of, packe
 __all__ = ["ChunkNow", "ChunkState", "Counts", "HostNow", "PlanNow", "Progress", "Snapshot"]
 
 KEEP_S = 30 * 24 * 3600
-_ACTIVE = "darkroom:active"
+_ACTIVE, _ENDED = "darkroom:active", "darkroom:ended"
+_LATELY = 20
+"""Batches that are remembered as having ended."""
 
 
 class Progress(InRedis):
@@ -36,6 +40,24 @@ class Progress(InRedis):
     def active(self) -> list[str]:
         """The batches that are planned and have not ended, by name."""
         return sorted(self._ask(lambda server: server.smembers(_ACTIVE), set(), "the active batches"))
+
+    def ended_lately(self, within_s: float) -> dict[str, float]:
+        """The last batches that ended, the newest first, and when, in epoch seconds."""
+        least = time.time() - within_s
+        told = self._ask(
+            lambda server: server.zrevrangebyscore(_ENDED, "+inf", least, withscores=True), [], "what ended"
+        )
+        return dict(told)
+
+    def read_all(self, batch_ids: Sequence[str]) -> dict[str, Snapshot]:
+        """As `read`, of many batches by one call."""
+        if self._redis is None or not batch_ids:
+            return {batch_id: unpacked({}) for batch_id in batch_ids}
+        pipe = self._redis.pipeline(transaction=False)
+        for batch_id in batch_ids:
+            pipe.hgetall(_key(batch_id))
+        told = self._ask(lambda _: pipe.execute(), [{}] * len(batch_ids), "progress")
+        return {batch_id: unpacked(one) for batch_id, one in zip(batch_ids, told, strict=True)}
 
     def read(self, batch_id: str) -> Snapshot:
         """All that is known of a batch; nothing where nothing is."""
@@ -58,8 +80,11 @@ class Progress(InRedis):
         if active is True:
             pipe.hdel(key, "end")
             pipe.sadd(_ACTIVE, batch_id)
+            pipe.zrem(_ENDED, batch_id)
         elif active is False:
             pipe.srem(_ACTIVE, batch_id)
+            pipe.zadd(_ENDED, {batch_id: time.time()})
+            pipe.zremrangebyrank(_ENDED, 0, -_LATELY - 1)
         self._ask(lambda _: pipe.execute(), None, f"progress of {batch_id}")
 
 

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from darkroom.errors import StoreUnavailable
-from darkroom.monitor import batches_api, pages
+from darkroom.monitor import batches_api, pages, plant_api
 from darkroom.monitor.access import LOGGED_IN
 
 
@@ -20,6 +20,7 @@ def create_app() -> FastAPI:
     app.add_exception_handler(StoreUnavailable, _no_store)
     app.include_router(pages.router)
     app.include_router(batches_api.router)
+    app.include_router(plant_api.router)
     return app
 
 
