@@ -4,7 +4,8 @@
 Run a batch of items through one of the flows `A`, `A_C`, `B_C`.
 
 * **Start**: the form, REST or `darkroom submit`; one run per batch, its params are the whole interface.
-* **What happens**: `plan` reads the source and cuts it into chunks; each chunk goes through its flow on
+* **What happens**: `plan` reads the source (of an HTTP API: has `pages_flow` fetch its pages, and waits
+  without a slot) and cuts it into chunks; each chunk goes through its flow on
   whatever host takes it first (those of a large batch in runs of `shard_flow`: `run_shards`); `collect`
   writes the manifest; what C rejected goes round again with new seeds, what is undone once more (`respin`,
   a run of `shard_flow`); `deliver` draws the contact sheet; `verdict` fails the run when more than
@@ -25,7 +26,8 @@ from darkroom.orchestration.children import respin, run_shards
 from darkroom.orchestration.deadlines import DEADLINE
 from darkroom.orchestration.defaults import DAG_DEFAULTS, start_params
 from darkroom.orchestration.groups import run_flow
-from darkroom.orchestration.tasks import choose_flow, collect, deliver, plan, verdict
+from darkroom.orchestration.plan_task import Plan
+from darkroom.orchestration.tasks import choose_flow, collect, deliver, verdict
 
 
 @dag(
@@ -38,7 +40,7 @@ from darkroom.orchestration.tasks import choose_flow, collect, deliver, plan, ve
     **DAG_DEFAULTS,
 )
 def image_flow():
-    chunk_ids = plan()
+    chunk_ids = Plan(task_id="plan").output
     branch, collected, delivered = choose_flow(), collect(), deliver()
     work = [*(run_flow(flow, chunk_ids) for flow in FLOWS.values()), run_shards()]
     chunk_ids >> branch >> [*work, collected]

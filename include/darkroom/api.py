@@ -18,7 +18,7 @@ from darkroom.records import batch_id_for
 
 __all__ = ["CHILD_DAG_ID", "DAG_ID", "FINAL_STATES", "AirflowApi", "ApiError", "Run", "RunExists"]
 
-DAG_ID, CHILD_DAG_ID = "image_flow", "shard_flow"
+DAG_ID, CHILD_DAG_ID, PAGES_DAG_ID = "image_flow", "shard_flow", "pages_flow"
 RIDE_OUT_S = 90
 """Who watches a run is not sent away because the api-server or PostgreSQL restarts."""
 _JSON = {"Accept": "application/json"}
@@ -122,7 +122,8 @@ class AirflowApi(AirflowSession):
             if newest.state not in FINAL_STATES and newest.run_id not in (*parents, *ended):
                 parents.append(newest.run_id)
             runs = [(DAG_ID, run_id) for run_id in parents]
-            runs += [(CHILD_DAG_ID, run.run_id) for run in self.active_runs(CHILD_DAG_ID, batch_id)]
+            for child in (CHILD_DAG_ID, PAGES_DAG_ID):
+                runs += [(child, run.run_id) for run in self.active_runs(child, batch_id)]
             if not runs:
                 break
             for dag_id, run_id in runs:

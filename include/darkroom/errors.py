@@ -85,6 +85,37 @@ class SourceChanged(BadRequest):
     code = "source_changed"
 
 
+class PageRefused(BadRequest):
+    """A page of an HTTP source can't be used, and asking again would not help; the message says why."""
+
+    code = "page_refused"
+
+
+class PagesMissing(BadRequest):
+    """More pages of an HTTP source are missing than may be; the message names them."""
+
+    code = "pages_missing"
+
+
+class PageAway(DarkroomError):
+    """An HTTP source did not answer, or not as it should; the same may work later."""
+
+    code = "page_away"
+    fault = "user"
+    retryable = True
+
+
+class PageDelayed(PageAway):
+    """An HTTP source asks us to come back later."""
+
+    code = "page_delayed"
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        """To come back in `wait_s`."""
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
 class PlantFull(BadRequest):
     """More work waits than the plant may take on; come back later, or insist."""
 

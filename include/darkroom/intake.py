@@ -140,7 +140,10 @@ def _same(known: BatchRequest, asked: BatchRequest) -> bool:
 def plan_reading(
     batch: Batch, reading: Reading, decide: Callable[[str], Params], more: Sequence[Reject] = ()
 ) -> Index:
-    """Read the source into a spool, fix the params, cut the spool, commit; `more` follow the other rejects."""
+    """Read the source into a spool, fix the params, cut the spool, commit.
+
+    The rejects `more` follow all others.
+    """
     with tempfile.TemporaryDirectory(prefix="darkroom-plan-") as folder:
         items = ItemSpool(Path(folder, "items.arrow"), batch.batch_id)
         rejects = RejectSpool(Path(folder, "rejects.jsonl"))

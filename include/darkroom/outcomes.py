@@ -77,8 +77,12 @@ def digest(files: frozenset[str]) -> str:
 
 
 def elapsed_s(batch: Batch, files: frozenset[str]) -> float:
-    """Seconds from the plan's commit to the last part, by the store's clock; 0 before the first part."""
-    planned = dict(batch.store.list_written(f"{batch.root}/plan"))[batch.index_path()]
+    """Seconds from the plan's commit to the last part, by the store's clock; 0 before the first part.
+
+    A plan that is made page by page begins with its first page's.
+    """
+    plans = batch.store.list_written(f"{batch.root}/plan")
+    planned = min(when for path, when in plans if path.startswith(f"{batch.root}/plan/index"))
     parts = [when for path, when in batch.store.list_written(f"{batch.root}/parts") if path in files]
     return round(max(0.0, max(parts) - planned), 3) if parts else 0.0
 

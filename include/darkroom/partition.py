@@ -5,6 +5,7 @@ from pathlib import Path
 
 from darkroom.errors import SourceMissing, SourceNotAllowed
 from darkroom.inputs import is_remote, local_path, local_roots, open_allowed, remote_allowed
+from darkroom.paging import is_url
 from darkroom.settings import REPOSITORY
 from darkroom.sources import open_source
 from darkroom.storage import open_store
@@ -15,7 +16,7 @@ def is_there(source: str, marker: str | None, roots: Sequence[str]) -> bool:
 
     Args:
         source: as `open_source` takes it: a file or a folder that exists, a glob that matches, a prefix with
-            objects below it.
+            objects below it. An HTTP source is taken to be there: who asks it, fetches it.
         marker: a file, looked up as a source is; None: the source itself.
         roots: that both may lie in.
 
@@ -26,6 +27,8 @@ def is_there(source: str, marker: str | None, roots: Sequence[str]) -> bool:
     """
     if marker is not None:
         return _file_there(marker, roots)
+    if is_url(source):
+        return True
     try:
         open_source(source, roots)
     except SourceMissing:

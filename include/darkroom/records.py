@@ -134,7 +134,8 @@ class Reject(Record):
     source: str | None = None
     """Name of the file, where the source has several."""
     line: int
-    """1-based; a row of a Parquet file; for a folder, the position of the file in the listing."""
+    """1-based; a row of a Parquet file; for a folder, the position of the file in the listing; 0: the whole
+    source."""
     field: str | None
     reason: str
     custom_id: str | None = None

@@ -17,6 +17,7 @@ from pydantic_settings import (
 
 from darkroom.days import Daily
 from darkroom.errors import BadRequest
+from darkroom.paging import Paged
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG_ENV = "DARKROOM_CONFIG"
@@ -126,6 +127,11 @@ class Settings(BaseSettings):
     server_grace_s: float = 90.0
     """How long a chunk waits for a server that is restarting before it gives way."""
 
+    pages: dict[str, Paged] = {}
+    """The HTTP APIs whose pages may be a source: the tables `[pages.<name>]`, see
+    docs/how-to/paged-sources.md."""
+    pages_at_once: int = Field(default=2, ge=1)
+    """So many pages of one batch are fetched side by side; each takes one of the `light_slots`."""
     daily: Daily | None = None
     """What `daily_flow` runs every day: the table `[daily]`, see docs/how-to/schedule.md. Without it,
     nothing."""

@@ -16,7 +16,7 @@ from darkroom.looking import Lookout, Steering
 from darkroom.outlook import Outlook
 from darkroom.settings import settings
 from darkroom.sight import Sight
-from darkroom.sources import from_here, open_source
+from darkroom.sources import from_here, look_up
 from darkroom.summary import Summary
 
 
@@ -100,7 +100,7 @@ class Here:
         if callback_url:
             refuse_callback(callback_url, settings().callback_hosts)
         found = from_here(source)  # the plant looks from its own folder
-        open_source(found, settings().source_roots)
+        look_up(found, settings().source_roots, settings().pages)
         check_backlog(force)
         return found
 

@@ -7,7 +7,9 @@ the link must lie in a network that is named.
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import httpx
 
@@ -73,6 +75,37 @@ def checked_address(url: httpx.URL, allowed: Sequence[str]) -> str:
         if url.scheme != "https":
             raise HostNotAllowed(f"host {url.host!r} is spoken to by https only")
     return str(addresses[0])
+
+
+@contextmanager
+def speaking(
+    method: str,
+    url: httpx.URL,
+    allowed: Sequence[str],
+    headers: Mapping[str, str],
+    timeout: httpx.Timeout,
+    content: bytes | None = None,
+) -> Iterator[httpx.Response]:
+    """The beginning of the answer of an allowed URL; its body is not read yet.
+
+    A redirect is not followed, a proxy not asked: the connection goes to the one address that was checked,
+    while certificate and `Host` are those of the name.
+
+    Raises:
+        HostNotAllowed: an address of its host is not allowed.
+        HostUnknown: DNS knows none.
+        httpx.HTTPError: there is no answer.
+    """
+    address = checked_address(url, allowed)
+    client = httpx.Client(
+        trust_env=False, follow_redirects=False, verify=ssl.create_default_context(), timeout=timeout
+    )
+    with client, client.stream(
+        method, url.copy_with(host=address), content=content,
+        headers={"Host": url.netloc.decode("ascii"), "User-Agent": "darkroom", **headers},
+        extensions={"sni_hostname": url.raw_host.decode("ascii")},
+    ) as answer:  # fmt: skip
+        yield answer
 
 
 def is_public(address: Address) -> bool:

@@ -7,7 +7,6 @@ import base64
 import binascii
 import hashlib
 import json
-import ssl
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import httpx
 from standardwebhooks import Webhook
 
-from darkroom.delivery.hosts import allowed_url, checked_address
+from darkroom.delivery.hosts import allowed_url, speaking
 from darkroom.errors import BadRequest, CallbackGone, NotDelivered
 
 CONNECT_S, ANSWER_S = 5.0, 10.0
@@ -58,8 +57,7 @@ def shown(url: httpx.URL) -> str:
 def deliver(url: str, msg_id: str, event: Mapping[str, Any], secrets: str, allowed: Sequence[str]) -> int:
     """Post an event, signed with each of the secrets; the status of the answer, which is 2xx.
 
-    The body of the answer is not read, a redirect not followed, a proxy not asked: the connection goes to
-    the one address that was checked, while certificate and `Host` are those of the name.
+    The body of the answer is not read, a redirect not followed; see `speaking`.
 
     Raises:
         HostNotAllowed: the URL, or an address of its host, is not allowed.
@@ -67,26 +65,17 @@ def deliver(url: str, msg_id: str, event: Mapping[str, Any], secrets: str, allow
         NotDelivered: it did not take it; the same again later.
     """
     where = allowed_url(url, allowed)
-    address = checked_address(where, allowed)
     now, body = datetime.now(UTC), body_of(event)
     signatures = [Webhook(secret).sign(msg_id, now, body.decode()) for secret in secrets.split()]
     headers = {
-        "Host": where.netloc.decode("ascii"),
         "Content-Type": "application/json",
-        "User-Agent": "darkroom",
         "webhook-id": msg_id,
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": " ".join(signatures),
     }
-    client = httpx.Client(
-        trust_env=False, follow_redirects=False, verify=ssl.create_default_context(),
-        timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-    )  # fmt: skip
+    timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
     try:
-        with client, client.stream(
-            "POST", where.copy_with(host=address), content=body, headers=headers,
-            extensions={"sni_hostname": where.raw_host.decode("ascii")},
-        ) as answer:  # fmt: skip
+        with speaking("POST", where, allowed, headers, timeout, content=body) as answer:
             status = answer.status_code
     except httpx.HTTPError as error:
         raise NotDelivered(f"{shown(where)}: {type(error).__name__}: {error}") from error

@@ -22,7 +22,7 @@ from darkroom.looking import Lookout, Steering
 from darkroom.monitor.access import DAG_ID, MAY_LOOK, MAY_START
 from darkroom.settings import settings
 from darkroom.sight import Sight
-from darkroom.sources import open_source
+from darkroom.sources import look_up
 from darkroom.storage import open_store
 
 _PAGE = 500
@@ -97,7 +97,7 @@ def check(wanted: Wanted) -> Wanted:
     here, live = settings(), _live()
     if wanted.flow not in FLOWS:
         raise BadRequest(f"flow {wanted.flow!r}: choose one of {', '.join(FLOWS)}")
-    open_source(wanted.source, here.source_roots)
+    look_up(wanted.source, here.source_roots, here.pages)
     if wanted.callback_url:
         refuse_callback(wanted.callback_url, here.callback_hosts)
     if not wanted.force:

@@ -199,6 +199,18 @@ def callback_params() -> dict[str, Param]:
     }
 
 
+def page_params() -> dict[str, Param]:
+    """What `pages_flow` is started with, by other runs."""
+    return {
+        "batch_id": Param(None, type="string", title="Batch", description="A batch of an HTTP source."),
+        "page": Param(None, type="integer", minimum=1, title="Page", description="With which to begin."),
+        "until": Param(
+            None, type="number", title="Until", description="When all must be there, in seconds since 1970."
+        ),
+        "priority": start_params()["priority"],
+    }
+
+
 def shard_params() -> dict[str, Param]:
     """What `shard_flow` is started with, by other runs."""
     return {

@@ -21,23 +21,29 @@ def source_param() -> Param:
         title="Source",
         minLength=1,
         maxLength=2048,
-        pattern=pattern(settings().input_roots, held_in(settings().store_url)),
+        pattern=pattern(
+            settings().input_roots,
+            held_in(settings().store_url),
+            [api.root for api in settings().pages.values()],
+        ),
         examples=_EXAMPLES,
         description_md="Prompts for the flows that begin with A, pictures for those that begin with B. "
         "A JSONL, CSV or Parquet file, such as **examples/prompts.csv**, also compressed; many by a glob, "
         "such as **inputs/\\*.csv**; the same in an object store; or a folder of pictures, such as "
-        "**examples/photos**. It must lie under an allowed root.",
+        "**examples/photos**; or the URL of an HTTP API that the settings know. It must lie under an "
+        "allowed root.",
     )
 
 
-def pattern(roots: Sequence[str], held: str | None = None) -> str:
-    """A regular expression for a path without a beginning, with that of a root, or for what is `held`.
+def pattern(roots: Sequence[str], held: str | None = None, apis: Sequence[str] = ()) -> str:
+    """A regular expression for a path without a beginning, with that of a root or API, or for what is `held`.
 
     Only the text can be looked at when a run is triggered. Whether there is a file, and where links lead,
     `plan` says before anything else.
     """
+    urls = [rf"{re.escape(api)}([/?][!-~]*)?" for api in apis]
     under = [rf"{re.escape(beginning)}(/.*)?" for root in roots for beginning in _beginnings(root)]
-    ways = "|".join([r"(?![A-Za-z][A-Za-z0-9+.-]*://|/).+", *under, *([held] if held else [])])
+    ways = "|".join([r"(?![A-Za-z][A-Za-z0-9+.-]*://|/).+", *under, *([held] if held else []), *urls])
     return rf"^(?!.*(^|/)\.\.(/|$))({ways})$"
 
 

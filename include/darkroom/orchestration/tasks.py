@@ -57,17 +57,19 @@ def _planned(batch: "Batch") -> "Index":
     return batch.planned(int(_param("round", 0)))
 
 
-@task
-def plan() -> list[str]:
-    """Read the source, fix the plan; the chunks that this run takes itself: none of a batch of shards."""
-    from darkroom.backlog import backlog, ready_servers, refuse_when_full, seconds_per_item
+def admit() -> None:
+    """Refuse what a run of `image_flow` may not ask for now, or put it off.
+
+    Raises:
+        BadRequest: a param is wrong; PlantFull: too much waits.
+    """
+    from darkroom.backlog import backlog, refuse_when_full
     from darkroom.control import Control
     from darkroom.fleet import Fleet
-    from darkroom.intake import plan_batch, run_terms
+    from darkroom.intake import run_terms
     from darkroom.orchestration.telling import refuse_untold
     from darkroom.progress import Progress
     from darkroom.rates import Rates
-    from darkroom.runs import chunks_here
     from darkroom.settings import settings
 
     batch, here = _batch(), settings()
@@ -79,14 +81,35 @@ def plan() -> list[str]:
     if _param("retry") and (control := Control(url)).state(batch.batch_id) == "cancelled":
         control.clear(batch.batch_id)  # else its chunks would stop at once
     with store_patience():
-        progress, rates, fleet = Progress(url), Rates(url), Fleet(url)
         if batch.index() is None and not _param("force"):
-            refuse_when_full(backlog(progress, rates, fleet), here.max_backlog_hours)
-        index = plan_batch(
-            batch, dict(get_current_context()["params"]), here,
-            rates={stage: seconds_per_item(rates, stage) for stage in STAGES}, servers=ready_servers(fleet),
-        )  # fmt: skip
+            refuse_when_full(backlog(Progress(url), Rates(url), Fleet(url)), here.max_backlog_hours)
+
+
+def plan() -> list[str]:
+    """Read the source, fix the plan; the chunks that this run takes itself: none of a batch of shards."""
+    from darkroom.intake import plan_batch
+    from darkroom.runs import chunks_here
+    from darkroom.settings import settings
+
+    batch = _batch()
+    with store_patience():
+        index = plan_batch(batch, dict(get_current_context()["params"]), settings(), **speeds())
         return chunks_here(batch, index)
+
+
+def speeds() -> dict[str, Any]:
+    """What the plant can do now, as `plan_batch` takes it."""
+    from darkroom.backlog import ready_servers, seconds_per_item
+    from darkroom.fleet import Fleet
+    from darkroom.rates import Rates
+    from darkroom.settings import settings
+
+    url = settings().redis_url.get_secret_value()
+    rates = Rates(url)
+    return {
+        "rates": {stage: seconds_per_item(rates, stage) for stage in STAGES},
+        "servers": ready_servers(Fleet(url)),
+    }
 
 
 @task

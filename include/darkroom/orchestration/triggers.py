@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 _POLL_S = 2.0
 _LOOK_S = 10.0
 """How often somebody looks into a store whether something is there: a request each time."""
+_LATE_S = 60.0
+"""So long after its time-out a run that fetches pages, and gives up by itself, is waited for."""
 _HANDED_OUT = [
     "queued", "running", "restarting", "success", "failed", "skipped", "upstream_failed", "removed",
     "up_for_retry", "up_for_reschedule",
@@ -73,6 +75,62 @@ class Resumed(BaseTrigger):
         while await sync_to_async(control.state)(self.batch_id) == "paused":
             await asyncio.sleep(_POLL_S)
         yield TriggerEvent(True)
+
+
+class PagesEnded(BaseTrigger):
+    """Fires when the runs that fetch pages have ended, each started by the one before it.
+
+    Also when a page is neither there nor given up long after its time: what is there may compute for long.
+    """
+
+    def __init__(self, dag_id: str, run_id: str, batch_id: str, first: int, until: float) -> None:
+        """Wait for `run_id`, which begins with page `first`, and what follows; `until` in epoch seconds."""
+        super().__init__()
+        self.dag_id, self.run_id, self.batch_id, self.first, self.until = (
+            dag_id, run_id, batch_id, first, until,
+        )  # fmt: skip
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """How the triggerer makes it again."""
+        names = ("dag_id", "run_id", "batch_id", "first", "until")
+        fields = {name: getattr(self, name) for name in names}
+        return f"{type(self).__module__}.{type(self).__qualname__}", fields
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look now and then."""
+        runs = [self.run_id]
+        while True:
+            # In this order: a run starts the next one before it ends.
+            ended = await self._count(runs, states=["success", "failed"])
+            while await self._count([following := page_run(self.run_id, self.first + len(runs))]):
+                runs.append(following)
+            late = time.time() > self.until + _LATE_S and not await sync_to_async(self._settled)()
+            if ended == len(runs) or late:
+                yield TriggerEvent({"first": self.first, "until": self.until, "late": ended != len(runs)})
+                return
+            await asyncio.sleep(_POLL_S)
+
+    async def _count(self, runs: list[str], **of: Any) -> int:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        count = RuntimeTaskInstance.get_dr_count
+        return int(await sync_to_async(count)(dag_id=self.dag_id, run_ids=runs, **of))
+
+    def _settled(self) -> bool:
+        from darkroom.batches import Batch
+        from darkroom.orchestration.pages import pages_of
+        from darkroom.storage import open_store
+
+        try:
+            return pages_of(Batch(open_store(settings().store_url), self.batch_id)).settled()
+        except StoreUnavailable as error:
+            log.warning("can't look for the pages of %s: %s", self.batch_id, error)
+            return False
+
+
+def page_run(run_id: str, page: int) -> str:
+    """The run of another page of the same chain: their ids end with the page."""
+    return f"{run_id.rpartition('page')[0]}page{page:05d}"
 
 
 class PartitionThere(BaseTrigger):

@@ -1,12 +1,13 @@
 """Find a source: the one way in for everything that users bring."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from darkroom.errors import BadRequest, SourceMissing, SourceNotAllowed
 from darkroom.inputs import allowed, is_remote, local_path, local_roots, remote_allowed
+from darkroom.paging import Paged, is_url, paged
 from darkroom.settings import REPOSITORY
 from darkroom.sources.files import KNOWN, SourceFile, format_of
 from darkroom.sources.globs import is_glob, local_matches, matching, split_glob
@@ -57,6 +58,40 @@ def open_source(uri: str, roots: Sequence[str]) -> Source:
             return found
     what = "matches no file" if is_glob(str(path)) else "is not there"
     raise SourceMissing(f"source {uri} {what}; looked under {', '.join(roots) or 'no roots at all'}")
+
+
+def look_up(uri: str, roots: Sequence[str], pages: Mapping[str, Paged]) -> None:
+    """Refuse a source that a run could not read, as far as that is known before it runs.
+
+    Args:
+        uri: as `open_source` takes it, or the URL of an HTTP API.
+        roots: as there.
+        pages: the tables `[pages.<name>]`.
+
+    Raises:
+        BadRequest: as `open_source`; no table has a root that the URL lies under.
+        StoreUnavailable: the object store does not answer.
+    """
+    if is_url(uri):
+        paged_source(uri, pages)
+    else:
+        open_source(uri, roots)
+
+
+def paged_source(url: str, pages: Mapping[str, Paged]) -> Paged:
+    """The table that says how an HTTP source is read.
+
+    Raises:
+        SourceNotAllowed: there is none.
+    """
+    api = paged(url, pages)
+    if api is None:
+        roots = ", ".join(one.root for one in pages.values()) or "there is no table [pages.<name>]"
+        raise SourceNotAllowed(
+            f"source {url.partition('?')[0]} lies under no root of an HTTP source: {roots}; "
+            "see docs/how-to/paged-sources.md"
+        )
+    return api
 
 
 def from_here(uri: str) -> str:

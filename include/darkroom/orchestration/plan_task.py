@@ -1,0 +1,71 @@
+"""The first task of a run: plan its batch, and before that, where its source is paged, await the pages."""
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from darkroom.orchestration import tasks
+from darkroom.orchestration.triggers import PagesEnded
+
+if TYPE_CHECKING:
+    from darkroom.pages import Pages
+
+
+class Plan(BaseOperator):
+    """Read the source, fix the plan; the chunks that this run takes itself: none of a batch of shards.
+
+    Where the source is an HTTP API, runs of `pages_flow` fetch its pages, and this waits for them deferred,
+    without a slot; how many runs that takes is known only when they have been.
+    """
+
+    def execute(self, context: Any) -> list[str]:
+        """Plan at once what is there; else have it fetched."""
+        tasks.admit()
+        with tasks.store_patience():
+            pages = _pages(context)
+            if pages is not None and (first := pages.begin_with()) is not None:
+                self._await(pages, first, context)
+        return self._plan(pages)
+
+    def fetched(self, context: Any, event: dict[str, Any]) -> list[str]:
+        """The runs have ended, or it is too late for them: the store says what is there."""
+        if event["late"]:
+            self.log.warning("the runs of pages_flow have not ended in time")
+        with tasks.store_patience():
+            pages = _pages(context)
+            if pages is not None and not event["late"] and (more := pages.grown(event["first"])) is not None:
+                self.log.info("there are more pages than at first: going on with page %d", more)
+                self._await(pages, more, context, event["until"])
+        return self._plan(pages)
+
+    def _await(self, pages: "Pages", first: int, context: Any, until: float | None = None) -> None:
+        from darkroom.orchestration.pages import PAGES_FLOW, first_run, start_run
+
+        run = first_run(pages, first, context, until)
+        start_run(PAGES_FLOW, **run)
+        trigger = PagesEnded(
+            PAGES_FLOW, run["run_id"], pages.batch.batch_id, first=first, until=run["conf"]["until"]
+        )
+        self.defer(trigger=trigger, method_name="fetched")
+
+    def _plan(self, pages: "Pages | None") -> list[str]:
+        if pages is not None:
+            from darkroom.orchestration.pages import commit
+
+            with tasks.store_patience():
+                for page, why in commit(pages).items():
+                    self.log.warning("page %d is missing: it %s", page, why)
+        return tasks.plan()
+
+
+def _pages(context: Any) -> "Pages | None":
+    """The pages of the run's batch; None where it has none, or is planned already."""
+    from darkroom.intake import keep_request
+    from darkroom.orchestration.pages import pages_of
+    from darkroom.paging import is_url
+
+    batch = tasks.batch_of(context)
+    if not is_url(context["params"]["source"]) or batch.index() is not None:
+        return None
+    keep_request(batch, dict(context["params"]))
+    return pages_of(batch)
