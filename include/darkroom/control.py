@@ -14,6 +14,7 @@ from darkroom.live import InRedis
 
 Wish = Literal["", "paused", "cancelled"]
 KEEP_S = 90 * 24 * 3600
+PREFIX = "darkroom:control:"
 
 
 class ControlUnknown(DarkroomError):
@@ -67,16 +68,15 @@ class Control(InRedis):
 
     def state(self, batch_id: str) -> Wish:
         """What was asked; nothing where Redis does not answer: a worker then goes on."""
-        told = self._ask(lambda server: server.get(_key(batch_id)), None, f"control of {batch_id}")
-        return told if told in ("paused", "cancelled") else ""
+        return _wish(self._ask(lambda server: server.get(_key(batch_id)), None, f"control of {batch_id}"))
 
     def states(self, batch_ids: Sequence[str]) -> dict[str, Wish]:
         """As `state`, of many batches by one call."""
         if not batch_ids:
             return {}
-        told = self._ask(lambda server: server.mget(map(_key, batch_ids)), [None] * len(batch_ids), "control")
-        found = zip(batch_ids, told, strict=True)
-        return {batch_id: wish if wish in ("paused", "cancelled") else "" for batch_id, wish in found}
+        keys, nothing = [_key(batch_id) for batch_id in batch_ids], [""] * len(batch_ids)
+        told = self._ask(lambda server: server.mget(keys), nothing, "control")
+        return {batch_id: _wish(wish) for batch_id, wish in zip(batch_ids, told, strict=True)}
 
     def _refuse_cancelled(self, batch_id: str) -> None:
         if self.state(batch_id) == "cancelled":
@@ -95,5 +95,11 @@ class Control(InRedis):
         return self._redis
 
 
+def _wish(told: str | None) -> Wish:
+    if told == "paused":
+        return "paused"
+    return "cancelled" if told == "cancelled" else ""
+
+
 def _key(batch_id: str) -> str:
-    return f"darkroom:control:{batch_id}"
+    return f"{PREFIX}{batch_id}"

@@ -23,7 +23,15 @@ from darkroom.overview import (
     WhatIf,
 )
 from darkroom.planning import average_seconds_per_item
-from darkroom.queueing import Station, littles_wait_s, steady_wait_s, time_left, utilisation, with_servers
+from darkroom.queueing import (
+    Station,
+    as_it_goes,
+    littles_wait_s,
+    steady_wait_s,
+    time_left,
+    utilisation,
+    with_servers,
+)
 from darkroom.serving.status import ServerStatus, State
 from darkroom.snapshot import RECENT_S, HostNow, Snapshot
 
@@ -137,11 +145,15 @@ class Figures:
     def _ready(self, stage: str) -> list[ServerStatus]:
         return [one for one in self.servers if one.stage == stage and one.state is State.READY]
 
-    def _per_s(self, server: ServerStatus) -> float:
-        """Items a second of a server over all batches; what each was measured over may differ."""
+    def _pace(self, server: ServerStatus) -> tuple[float, float]:
+        """Items a second of a server over all batches, and the seconds that stands on."""
         found = [host for _, host in self._hosts.get((server.stage, server.worker), [])]
         over_s = max((host.over_s for host in found), default=0.0)
-        return sum(host.items_per_s * host.over_s for host in found) / over_s if over_s else 0.0
+        # Each batch may have been measured over another time.
+        return (sum(host.items_per_s * host.over_s for host in found) / over_s if over_s else 0.0), over_s
+
+    def _per_s(self, server: ServerStatus) -> float:
+        return self._pace(server)[0]
 
     def _seconds_per_item(self, stage: str) -> float:
         """Of an average server that is ready; else of all that were measured, else as the table says."""
@@ -167,7 +179,12 @@ class Figures:
         chunks = self.airflow.chunks.get(stage, ChunksNow())
         number = chunks.scheduled + chunks.queued + chunks.running
         size = (queue + flying) / number if number else STAGES[stage].batch_size
-        return Station(len(self._ready(stage)), self._seconds_per_item(stage), remaining, max(1.0, size))
+        ready = self._ready(stage)
+        # What was measured for less than half a minute is about to change.
+        paces = [self._pace(one) for one in ready]
+        per_s = sum(rate for rate, over_s in paces if over_s >= RECENT_S / 2)
+        each_s = as_it_goes(self._seconds_per_item(stage), len(ready), per_s, bool(queue))
+        return Station(len(ready), each_s, remaining, max(1.0, size))
 
     def _stage(self, name: str) -> StageNow:
         station, chunks = self._stations[name], self.airflow.chunks.get(name, ChunksNow())
@@ -191,7 +208,7 @@ class Figures:
             ),
             running=chunks.running, items_waiting=queue, items_in_flight=flying, items_remaining=remaining,
             items_per_s_in=round(into, 4), items_per_s_out=round(per_s, 4),
-            seconds_per_item=round(station.seconds_per_item, 6),
+            seconds_per_item=round(self._seconds_per_item(name), 6),
             item_s=_quantiles(self.measured.item_s.get(name)),
             chunk_s=_quantiles(self.measured.chunk_s.get(name)),
             utilisation=self._utilisation(name, ready),

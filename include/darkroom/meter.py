@@ -61,7 +61,8 @@ class Meter(InRedis):
 
     def pictures(self) -> list[dict[str, str | float]]:
         """The last pictures, the newest first."""
-        told = self._ask(lambda server: server.lrange(_PICTURES, 0, -1), [], "the last pictures")
+        nothing: list[str] = []
+        told = self._ask(lambda server: server.lrange(_PICTURES, 0, -1), nothing, "the last pictures")
         return [json.loads(one) for one in told]
 
     def read(self, now: float | None = None) -> Measured:
@@ -73,7 +74,8 @@ class Meter(InRedis):
         numbers = range(last - SLOTS + 1, last + 1)
         for number in numbers:
             pipe.hgetall(f"{_KEY}{number}")
-        told = self._ask(lambda _: pipe.execute(), [], "the meter")
+        nothing: list[dict[str, str]] = []
+        told = self._ask(lambda _: pipe.execute(), nothing, "the meter")
         return added(told, tuple(float(number * SLOT_S) for number in numbers)) if told else Measured()
 
     def _count(self, counters: Mapping[str, int]) -> None:

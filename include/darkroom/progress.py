@@ -17,7 +17,8 @@ from darkroom.told import ChunkNow, ChunkState, Counts, PlanNow, chunk_of, packe
 __all__ = ["ChunkNow", "ChunkState", "Counts", "HostNow", "PlanNow", "Progress", "Snapshot"]
 
 KEEP_S = 30 * 24 * 3600
-_ACTIVE, _ENDED = "darkroom:active", "darkroom:ended"
+PREFIX = "darkroom:progress:"
+ACTIVE, _ENDED = "darkroom:active", "darkroom:ended"
 _LATELY = 20
 """Batches that are remembered as having ended."""
 
@@ -39,13 +40,16 @@ class Progress(InRedis):
 
     def active(self) -> list[str]:
         """The batches that are planned and have not ended, by name."""
-        return sorted(self._ask(lambda server: server.smembers(_ACTIVE), set(), "the active batches"))
+        return sorted(self._ask(lambda server: server.smembers(ACTIVE), set(), "the active batches"))
 
     def ended_lately(self, within_s: float) -> dict[str, float]:
         """The last batches that ended, the newest first, and when, in epoch seconds."""
         least = time.time() - within_s
+        nothing: list[tuple[str, float]] = []
         told = self._ask(
-            lambda server: server.zrevrangebyscore(_ENDED, "+inf", least, withscores=True), [], "what ended"
+            lambda server: server.zrevrangebyscore(_ENDED, "+inf", least, withscores=True),
+            nothing,
+            "what ended",
         )
         return dict(told)
 
@@ -79,14 +83,14 @@ class Progress(InRedis):
         pipe.expire(key, KEEP_S)
         if active is True:
             pipe.hdel(key, "end")
-            pipe.sadd(_ACTIVE, batch_id)
+            pipe.sadd(ACTIVE, batch_id)
             pipe.zrem(_ENDED, batch_id)
         elif active is False:
-            pipe.srem(_ACTIVE, batch_id)
+            pipe.srem(ACTIVE, batch_id)
             pipe.zadd(_ENDED, {batch_id: time.time()})
             pipe.zremrangebyrank(_ENDED, 0, -_LATELY - 1)
         self._ask(lambda _: pipe.execute(), None, f"progress of {batch_id}")
 
 
 def _key(batch_id: str) -> str:
-    return f"darkroom:progress:{batch_id}"
+    return f"{PREFIX}{batch_id}"

@@ -10,6 +10,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+MOST_GAPS = 2.0
+"""Servers that always have work compute at least half of the time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Station:
@@ -46,6 +49,21 @@ class Station:
             return math.inf
         uneven_s = (1 - 1 / self.servers) / 2 * self.chunk_s
         return max(self.chunk_s, self.items / self.items_per_s + uneven_s)
+
+
+def as_it_goes(seconds_per_item: float, servers: int, items_per_s: float, waits: bool) -> float:
+    """What an item takes a server, with the gaps between items and chunks, where work is always there.
+
+    Args:
+        seconds_per_item: of the model's time.
+        servers: that are ready.
+        items_per_s: that they finish together.
+        waits: whether items wait for them; else what they do says nothing of what they could do.
+    """
+    if not (waits and items_per_s > 0):
+        return seconds_per_item
+    # A server that has just come, or just hung, must not make all of them look many times slower.
+    return min(max(servers / items_per_s, seconds_per_item), MOST_GAPS * seconds_per_item)
 
 
 Path = Sequence[str]
