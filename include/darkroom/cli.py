@@ -24,6 +24,7 @@ COMMANDS = {
     "logs": "stack:logs",
     "env": "stack:env",
     "worker": "worker:worker",
+    "top": "top:top",
     "fleet": "fleet:fleet",
     "fence": "fleet:fence",
     "unfence": "fleet:unfence",
