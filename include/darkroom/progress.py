@@ -60,7 +60,8 @@ class Progress(InRedis):
         pipe = self._redis.pipeline(transaction=False)
         for batch_id in batch_ids:
             pipe.hgetall(_key(batch_id))
-        told = self._ask(lambda _: pipe.execute(), [{}] * len(batch_ids), "progress")
+        nothing: list[dict[str, str]] = [{}] * len(batch_ids)
+        told = self._ask(lambda _: pipe.execute(), nothing, "progress")
         return {batch_id: unpacked(one) for batch_id, one in zip(batch_ids, told, strict=True)}
 
     def read(self, batch_id: str) -> Snapshot:
