@@ -9,7 +9,8 @@ Run a batch of items through one of the flows `A`, `A_C`, `B_C`.
   whatever host takes it first (those of a large batch in runs of `shard_flow`: `run_shards`); `collect`
   writes the manifest; what C rejected goes round again with new seeds, what is undone once more (`respin`,
   a run of `shard_flow`); `deliver` draws the contact sheet; `verdict` fails the run when more than
-  `max_failed_ratio` of the items failed.
+  `max_failed_ratio` of the items failed. With `then`, a function of yours sends items on to other flows, as
+  batches of their own (docs/how-to/branch-on-results.md).
 * **Again**: clear any task. Plans, parts, images and manifests are written once; what exists is not
   computed again. Start it again on the same `batch_id`: what is missing is computed, with `retry` also what
   failed.
@@ -22,6 +23,7 @@ Run a batch of items through one of the flows `A`, `A_C`, `B_C`.
 from airflow.sdk import dag
 
 from darkroom.flows import FLOWS
+from darkroom.orchestration.branching import then
 from darkroom.orchestration.children import respin, run_shards
 from darkroom.orchestration.deadlines import DEADLINE
 from darkroom.orchestration.defaults import DAG_DEFAULTS, start_params
@@ -45,7 +47,7 @@ def image_flow():
     work = [*(run_flow(flow, chunk_ids) for flow in FLOWS.values()), run_shards()]
     chunk_ids >> branch >> [*work, collected]
     work >> collected >> [(again := respin()), delivered]
-    again >> delivered >> verdict()
+    again >> delivered >> verdict() >> then()
 
 
 image_flow()

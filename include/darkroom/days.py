@@ -69,6 +69,8 @@ class Daily(BaseModel):
     """As in the form of `image_flow`."""
     max_failed_ratio: Annotated[float, Field(ge=0, le=1)] = 0.05
     """As in the form of `image_flow`."""
+    then: str | None = None
+    """By which route what came of a day goes on, as in the form."""
     time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     """Whose days."""
     at: Annotated[time, AfterValidator(_whole_minute)] = time(0)

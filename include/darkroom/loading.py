@@ -1,4 +1,4 @@
-"""Find a class by its name `module:Class`, in the package or among the user's own modules."""
+"""Find a class or a function by its name `module:Class`, in the package or among the user's own modules."""
 
 import sys
 from importlib import import_module
@@ -9,17 +9,29 @@ from darkroom.settings import settings
 
 
 def load_class(name: str, field: str) -> type[Any]:
-    """The class `name`; the folder `DARKROOM_CODE` is looked through last, so it hides nothing.
+    """The class `name`, found as by `load`.
 
     Raises:
-        BadRequest: there is no such module or class, or it is no Python; the message names `field`.
+        BadRequest: as `load`, or it is no class.
+    """
+    found = load(name, field, "class")
+    if not isinstance(found, type):
+        raise BadRequest(f"{field}: {name} is not a class")
+    return found
+
+
+def load(name: str, field: str, kind: str) -> Any:
+    """What `name` names; the folder `DARKROOM_CODE` is looked through last, so it hides nothing.
+
+    Raises:
+        BadRequest: there is no such module or name in it, or it is no Python; the message names `field`.
     """
     folder = str(settings().code)
     if folder not in sys.path:
         sys.path.append(folder)
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(import_module(module), attribute)
+        return getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
         if error.name not in (module, module.partition(".")[0]):
             raise BadRequest(f"{field}: {module} needs {error.name}, which is not installed") from error
@@ -28,7 +40,4 @@ def load_class(name: str, field: str) -> type[Any]:
         raise BadRequest(f"{field}: {error.filename}, line {error.lineno}: {error.msg}") from error
     except AttributeError as error:
         where = getattr(sys.modules.get(module), "__file__", None)
-        raise BadRequest(f"{field}: no class {attribute!r} in {where or module}") from error
-    if not isinstance(found, type):
-        raise BadRequest(f"{field}: {name} is not a class")
-    return found
+        raise BadRequest(f"{field}: no {kind} {attribute!r} in {where or module}") from error

@@ -172,6 +172,8 @@ class RunTerms(Record):
     deadline: AwareDatetime | None = None
     cancel_at_deadline: bool = False
     callback_url: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    then: str | None = None
+    """By which route its items go on."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

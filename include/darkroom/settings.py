@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -18,6 +18,7 @@ from pydantic_settings import (
 from darkroom.days import Daily
 from darkroom.errors import BadRequest
 from darkroom.paging import Paged
+from darkroom.routes import Route, RouteName
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG_ENV = "DARKROOM_CONFIG"
@@ -135,6 +136,20 @@ class Settings(BaseSettings):
     daily: Daily | None = None
     """What `daily_flow` runs every day: the table `[daily]`, see docs/how-to/schedule.md. Without it,
     nothing."""
+
+    then: dict[RouteName, Route] = {}
+    """Functions of yours that say where items go on to when a batch has ended: the tables `[then.<name>]`,
+    see docs/how-to/branch-on-results.md."""
+
+    @field_validator("then")
+    @classmethod
+    def _daily_goes_where_there_is_a_way(
+        cls, then: dict[str, Route], info: ValidationInfo
+    ) -> dict[str, Route]:
+        daily = info.data.get("daily")
+        if daily and daily.then and daily.then not in then:
+            raise ValueError(f"daily.then is {daily.then!r}, and there is no table [then.{daily.then}]")
+        return then
 
     @field_validator("home")
     @classmethod

@@ -1,7 +1,7 @@
 """All there is to say of a batch at once: what `darkroom show --json` and the REST API tell."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -12,6 +12,7 @@ from darkroom.errors import NoSuchBatch, NotPlanned
 from darkroom.flows import DEFAULT_FLOW
 from darkroom.looking import Lookout
 from darkroom.manifest import current
+from darkroom.onward import Onward, gone_on
 from darkroom.outlook import Outlook
 from darkroom.summary import Summary
 
@@ -29,6 +30,8 @@ class Sight:
     """Of that run: queued, running, success, failed; without one, how the batch ended, or unknown."""
     summary: Summary | None
     """None before the first manifest."""
+    then: list[Onward] = field(default_factory=list)
+    """What has gone on to other flows, each a batch of its own."""
 
     @classmethod
     def of(cls, batch: Batch, live: Lookout, run: Run | None) -> "Sight":
@@ -45,7 +48,7 @@ class Sight:
             flow = run.conf.get("flow", DEFAULT_FLOW)
         state = run.state if run else live.progress.read(batch.batch_id).ended or "unknown"
         look = live.look(batch.batch_id, flow, state)
-        return cls(look, run.run_id if run else None, state, current(batch))
+        return cls(look, run.run_id if run else None, state, current(batch), gone_on(batch))
 
     @property
     def told(self) -> dict[str, Any]:
@@ -56,6 +59,7 @@ class Sight:
             "run_id": self.run_id,
             "run_state": self.run_state,
             "summary": self.summary and self.summary.model_dump(mode="json"),
+            "then": [onward.model_dump(mode="json") for onward in self.then],
         }
 
     @classmethod
@@ -67,4 +71,5 @@ class Sight:
             told["run_id"],
             told["run_state"],
             summary and Summary.model_validate(summary),
+            [Onward.model_validate(onward) for onward in told.get("then", ())],
         )

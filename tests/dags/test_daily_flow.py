@@ -234,3 +234,14 @@ def test_without_the_setting_a_run_by_hand_says_what_is_missing(monkeypatch):
     run = {"dag_run": SimpleNamespace(run_type="manual"), "params": {"day": None, "redo": 0}}
     with pytest.raises(BadRequest, match=r"no table \[daily\]"):
         daily.WaitForPartition(task_id="wait_for_partition").execute(run)
+
+
+def test_what_came_of_a_day_goes_on_where_the_setting_says(setting, monkeypatch):
+    assert "then" not in named()["conf"]
+    table = {"parity": {"summary": "odd and even", "function": "parity:by_parity"}}
+    monkeypatch.setenv("DARKROOM_THEN", json.dumps(table))
+    setting(then="parity")
+    assert named()["conf"]["then"] == "parity"
+    setting(then="nowhere")
+    with pytest.raises(BadRequest, match=r"no table \[then.nowhere\]"):
+        settings()

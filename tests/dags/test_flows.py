@@ -71,6 +71,7 @@ def test_a_flow_runs_to_a_verified_manifest_and_no_other_flow_runs(dags, inputs,
     for task_id, state in states.items():
         if task_id.startswith(("a.", "a_c.", "b_c.")):
             assert (state == "success") == task_id.startswith(group), (task_id, state)
+    assert states["then.route"] == states["then.start"] == "skipped"
 
 
 def test_an_empty_source_succeeds_with_an_empty_manifest(dags, inputs):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -66,7 +67,13 @@ def test_the_folder_holds_exactly_these_dags(dags):
 
 
 def test_image_flow_has_exactly_these_edges(dags):
-    tail = {"respin.wait": {"deliver"}, "deliver": {"verdict"}, "verdict": set()}
+    tail = {
+        "respin.wait": {"deliver"},
+        "deliver": {"verdict"},
+        "verdict": {"then.route"},
+        "then.route": {"then.start"},
+        "then.start": set(),
+    }
     assert edges(dags["image_flow"]) == expected("plan", {"respin.leftovers", "deliver"}, tail)
 
 
@@ -280,3 +287,24 @@ def test_only_image_flow_has_a_deadline_and_it_is_the_runs_own(dags):
     assert {dag_id for dag_id, dag in dags.items() if dag.deadline} == {"image_flow"}
     (alert,) = dags["image_flow"].deadline
     assert (alert.interval.total_seconds(), type(alert.reference).__name__) == (0, "DeadlineOfRun")
+
+
+def test_the_form_asks_where_items_go_on_to_only_where_there_are_ways(dags):
+    assert "then" not in dags["image_flow"].params
+    code = """
+from darkroom.orchestration.defaults import start_params
+from airflow.sdk.definitions.param import ParamsDict
+params = ParamsDict(start_params())
+for value in (None, "parity"):
+    params["then"] = value
+    params.validate()
+try:
+    params["then"] = "nowhere"
+    params.validate()
+except Exception as error:
+    print("REFUSED", type(error).__name__, list(start_params()["then"].schema["enum"]))
+"""
+    table = {"parity": {"summary": "odd and even", "function": "parity:by_parity"}}
+    env = os.environ | {"DARKROOM_THEN": json.dumps(table)}
+    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert "REFUSED ParamValidationError [None, 'parity']" in out.stdout

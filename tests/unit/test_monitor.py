@@ -18,6 +18,7 @@ from darkroom.batches import Batch, Index
 from darkroom.contact_sheet import render
 from darkroom.manifest import collect
 from darkroom.monitor.app import create_app
+from darkroom.onward import Decision, Onward
 from darkroom.records import BatchRequest, PlannedItem, Verdict
 from darkroom.settings import settings
 from darkroom.storage import open_store
@@ -211,3 +212,11 @@ def test_a_store_that_does_not_answer_is_said_plainly(users, monkeypatch):
         "the store does not answer; try again later",
     )
     settings.cache_clear()
+
+
+def test_the_page_leads_to_what_has_gone_on(viewer, batch):
+    onward = Onward(route="parity", flow="B_C", batch_id="b1-parity-B_C", source="s", items=1)
+    decision = Decision(generation=1, sent=[onward], asked=1)
+    batch.store.create_json(f"{batch.root}/then/parity/0001.json", decision.model_dump(mode="json"))
+    page = viewer.get("/darkroom/batches/b1").text
+    assert '<a href="/darkroom/batches/b1-parity-B_C">then B_C: 1 items</a>' in page

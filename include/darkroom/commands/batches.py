@@ -20,7 +20,9 @@ from darkroom.flows import DEFAULT_FLOW, FLOWS
 from darkroom.intake import run_terms
 from darkroom.manifest import Summary, VerifyReport
 from darkroom.manifest import verify as verify_batch
+from darkroom.onward import Onward
 from darkroom.records import batch_id_for
+from darkroom.sight import Sight
 from darkroom.work_table import work_table
 
 console = Console(stderr=True)
@@ -61,6 +63,9 @@ def submit(
     callback_url: Annotated[
         str | None, typer.Option(help="Gets a signed POST at its end; only where the plant allows its host.")
     ] = None,
+    then: Annotated[
+        str | None, typer.Option(help="A route of the plant's: which items go on to another flow at the end.")
+    ] = None,
     wait: Wait = False,
     as_json: Json = False,
 ) -> None:
@@ -79,7 +84,7 @@ def submit(
     """
     terms = run_terms({
         "force": force, "not_before": not_before, "deadline": deadline,
-        "cancel_at_deadline": cancel_at_deadline, "callback_url": callback_url,
+        "cancel_at_deadline": cancel_at_deadline, "callback_url": callback_url, "then": then,
     })  # fmt: skip
     source = plant().admit(source, flow, force, callback_url)
     started = start(source, flow, batch, {
@@ -190,15 +195,23 @@ def finish_or_tell(started: Watched, wait: bool, as_json: bool) -> None:
 
 
 def _finish(watched: list[Watched], as_json: bool) -> None:
+    states: dict[str, str] = {}
+    seen: dict[str, Sight] = {}
     try:
-        states = follow(watched)
+        going = watched
+        while going:
+            states |= follow(going)
+            ended = {batch.batch_id: plant().sight(batch.batch_id) for batch in going}
+            seen |= ended
+            going = [batch for sight in ended.values() for batch in map(_going, sight.then) if batch]
+            watched = watched + going
     except KeyboardInterrupt:
         console.print(f"\nThe batch goes on; see: darkroom watch {watched[0].batch_id}")
         raise
     failed = [batch for batch in watched if states[batch.batch_id] != "success"]
     why = {batch.batch_id: _why(batch, states[batch.batch_id]) for batch in failed}
     for batch_id, state in states.items():
-        summary = summary_of(batch_id)
+        summary = seen[batch_id].summary
         if as_json:
             print(
                 json.dumps(
@@ -216,9 +229,17 @@ def _finish(watched: list[Watched], as_json: bool) -> None:
                 console.print(work_table(summary))
             for place in plant().places(summary) if summary else []:
                 print(f"  {place}")
+            for onward in seen[batch_id].then:
+                print(f"  then {onward}")
     if failed:
         told = "; ".join(f"{batch_id} {reason}" for batch_id, reason in why.items())
         raise WorkFailed(f"{told}. The runs: {api().url}/dags/{DAG_ID}/runs")
+
+
+def _going(onward: Onward) -> Watched | None:
+    """What has gone on, to be watched; None: Airflow does not know it any more."""
+    run = api().find_run(DAG_ID, onward.batch_id)
+    return Watched(onward.batch_id, run.run_id, onward.flow) if run else None
 
 
 def _why(batch: Watched, state: str) -> str:

@@ -90,8 +90,8 @@ def retry(batch: Name, wait: Wait = False, as_json: Json = False) -> None:
         raise BadRequest(f"batch {batch}: {active[0]} is still under way; darkroom cancel {batch} ends it")
     there.wish(batch, "running")
     conf = request | {"retry": True}
-    if newest:  # who was to be told still is
-        conf |= {name: url for name, url in newest.conf.items() if name == "callback_url"}
+    if newest:  # who was to be told still is, and what goes on still does
+        conf |= {name: asked for name, asked in newest.conf.items() if name in ("callback_url", "then")}
     run_id = _trigger(session, batch, conf)
     finish_or_tell(Watched(batch, run_id, request.get("flow", DEFAULT_FLOW)), wait, as_json)
 

@@ -12,6 +12,7 @@ from darkroom.contact_sheet import served_page
 from darkroom.errors import BadRequest
 from darkroom.generations import committed, summary_of
 from darkroom.monitor.access import MAY_LOOK
+from darkroom.onward import gone_on
 from darkroom.settings import settings
 from darkroom.sheet_page import NOTE, policy
 from darkroom.storage import Store, open_store
@@ -134,7 +135,9 @@ def _links(batch: Batch, here: str, generations: list[int], shown: int) -> str:
     if summary_of(batch, shown).rejects:
         files.append((f"{here}/files/{_REJECTS}", _REJECTS))
     others = [(f"{here}?generation={number}", f"manifest {number}") for number in generations]
-    rows = [files, others] if len(others) > 1 else [files]
+    above = here.rpartition("/")[0]
+    then = [(f"{above}/{on.batch_id}", f"then {on.flow}: {on.items} items") for on in gone_on(batch)]
+    rows = [row for row in (files, others if len(others) > 1 else [], then) if row]
     return "".join(f"<p>{_anchors(row)}</p>\n" for row in rows)
 
 

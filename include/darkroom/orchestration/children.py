@@ -58,19 +58,23 @@ class WaitForTurn(BaseOperator):
         """The shard before is handed out."""
 
 
-def start_and_wait(runs: XComArg, of_dag: str = CHILD) -> WaitForRuns:
-    """Start a run of a DAG for each of `runs`, and wait for all; the task that waits."""
-    start = TriggerDagRunOperator.partial(
+def start(runs: XComArg, of_dag: str = CHILD) -> Any:
+    """Start a run of a DAG for each of `runs`; a run that exists already is left as it is."""
+    return TriggerDagRunOperator.partial(
         task_id="start",
         trigger_dag_id=of_dag,
         logical_date=None,
         skip_when_already_exists=True,
         **_PATIENCE,
     ).expand_kwargs(runs)
+
+
+def start_and_wait(runs: XComArg, of_dag: str = CHILD) -> WaitForRuns:
+    """Start a run of a DAG for each of `runs`, and wait for all; the task that waits."""
     wait = WaitForRuns(
         task_id="wait", runs=runs, of_dag=of_dag, trigger_rule="none_failed_min_one_success", **_PATIENCE
     )
-    runs >> start >> wait
+    start(runs, of_dag) >> wait
     runs >> wait  # `start` skips when the run exists already; the wait must not
     return wait
 

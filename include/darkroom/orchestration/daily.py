@@ -211,4 +211,5 @@ def _conf(daily: Daily, day: date, redo: int = 0) -> dict[str, Any]:
         "options": daily.options,
         "respins": daily.respins,
         "max_failed_ratio": daily.max_failed_ratio,
+        **({"then": daily.then} if daily.then else {}),
     }

@@ -11,6 +11,7 @@ from darkroom.delivery.event import KINDS
 from darkroom.errors import DarkroomError, ItemError
 from darkroom.flows import DEFAULT_FLOW, FLOWS, STAGES
 from darkroom.orchestration.source_param import source_param
+from darkroom.settings import settings
 from darkroom.stages.options import options_by_stage
 
 RETRIES = 4
@@ -185,7 +186,24 @@ def start_params() -> dict[str, Param]:
             description="Gets one signed POST when the batch ends, or is late. Only hosts that "
             "`callback_hosts` allows.",
         ),
+        **_then(),
     }
+
+
+def _then() -> dict[str, Param]:
+    """Where items may go on to; without a table `[then.<name>]`, there is no such question."""
+    routes = settings().then
+    if not routes:
+        return {}
+    param = Param(
+        None,
+        type=["null", "string"],
+        title="Then",
+        enum=[None, *routes],
+        values_display={name: f"{name}: {route.summary}" for name, route in routes.items()},
+        description="Where items go on to when the batch has ended: a function in darkroom.toml decides.",
+    )
+    return {"then": param}
 
 
 def callback_params() -> dict[str, Param]:

@@ -1,5 +1,6 @@
 """The light tasks of the DAGs: each one a decorator and a call into the package."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from darkroom.planning import Params
     from darkroom.records import PlannedItem
 
+log = logging.getLogger(__name__)
 STORE_RETRY_S = 30
 """How soon a task looks again whether the store answers."""
 ROUNDS_FOR_UNDONE = 5
@@ -70,12 +72,15 @@ def admit() -> None:
     from darkroom.orchestration.telling import refuse_untold
     from darkroom.progress import Progress
     from darkroom.rates import Rates
+    from darkroom.routing import ask_of
     from darkroom.settings import settings
 
     batch, here = _batch(), settings()
     url, terms = here.redis_url.get_secret_value(), run_terms(get_current_context()["params"])
     if terms.callback_url:
         refuse_untold(terms.callback_url)
+    if terms.then:
+        ask_of(terms.then)
     if terms.not_before and terms.not_before > datetime.now(UTC):
         raise AirflowRescheduleException(terms.not_before)
     if _param("retry") and (control := Control(url)).state(batch.batch_id) == "cancelled":
@@ -243,9 +248,9 @@ def deliver() -> list[str]:
 
 
 @with_links
-@task
-def verdict() -> str:
-    """Fail the run when too many items failed; everything is written and delivered by now."""
+@task.branch
+def verdict() -> str | None:
+    """Fail the run when too many items failed, all being written and delivered; else, asked to, go on."""
     from darkroom.manifest import collect as write_manifest
     from darkroom.progress import Progress
     from darkroom.settings import settings
@@ -260,4 +265,5 @@ def verdict() -> str:
         raise AirflowFailException(f"{said}. That is more than max_failed_ratio {allowed:.1%} allows.")
     if summary.rejects and not summary.items:
         raise AirflowFailException(f"{said}. No line of the source is an item; see {batch.rejects_path}.")
-    return said
+    log.info(said)
+    return "then.route" if _param("then") else None
