@@ -63,13 +63,18 @@ class Paint:
 
 
 class Judge:
-    """Accepts every picture at once."""
+    """Accepts every picture, at once or after a time."""
+
+    def __init__(self, seconds_per_item: float = 0.0) -> None:
+        self._seconds_per_item = seconds_per_item
 
     def load(self) -> None:
         """Nothing to load."""
 
     def run(self, batch: list[Request]) -> list[Output | ItemError]:
         """One verdict an item."""
+        real = [request for request in batch if request.custom_id != self.sample().custom_id]
+        time.sleep(len(real) * self._seconds_per_item)
         return [Output(verdict=Verdict(accepted=True)) for _ in batch]
 
     def sample(self) -> Request:

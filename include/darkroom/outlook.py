@@ -3,6 +3,7 @@
 The fields are the keys of that JSON object.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -114,6 +115,9 @@ def outlook(
         waiting: the stages without a ready server, and why.
     """
     names = FLOWS[flow].stages
+    computed: Counter[str] = Counter()
+    for host in seen.hosts:
+        computed[host.stage] += host.computed
     stages = tuple(_stage(seen, name, "" if state in FINAL else waiting.get(name, "")) for name in names)
     return Outlook(
         batch_id=batch_id,
@@ -126,7 +130,9 @@ def outlook(
         round=seen.plans[-1].round if seen.plans else 0,
         begun=seen.plans[0].begun if seen.plans else None,
         stages=stages,
-        hosts=tuple(_host(seen, host, measured.get(host.stage, {})) for host in seen.hosts),
+        hosts=tuple(
+            _host(seen, host, measured.get(host.stage, {}), computed[host.stage]) for host in seen.hosts
+        ),
         time_left_s=None if state in (*FINAL, "paused") else _time_left(seen, stages, measured),
         seen=seen.seen,
     )
@@ -151,8 +157,7 @@ def _stage(seen: Snapshot, name: str, waits: str) -> StageView:
     )
 
 
-def _host(seen: Snapshot, host: HostNow, measured: Mapping[str, float]) -> HostView:
-    all_computed = sum(other.computed for other in seen.hosts if other.stage == host.stage)
+def _host(seen: Snapshot, host: HostNow, measured: Mapping[str, float], all_computed: int) -> HostView:
     return HostView(
         host=host.host,
         stage=host.stage,

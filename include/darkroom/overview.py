@@ -186,7 +186,9 @@ class BatchNow(_Told):
     """A batch that is running, or has ended lately."""
 
     outlook: Outlook
-    """As `/darkroom/api/batches/{batch_id}` tells it: stages, hosts and their shares, time left and range."""
+    """As `/darkroom/api/batches/{batch_id}` tells it: stages, hosts and their shares, time left and range; of
+    the hosts only the ten with the largest shares."""
+    hosts_left_out: int
     waits: list[str]
     """What keeps its stages waiting, a sentence each."""
     run_id: str | None

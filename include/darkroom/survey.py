@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import redis
 
@@ -20,6 +21,8 @@ from darkroom.snapshot import RECENT_S, Snapshot
 
 ENDED_FOR_S = 900.0
 """So long a batch is still shown when it has ended."""
+HOSTS = 10
+"""Of a batch: a thousand lanes may have had a hand in each of a hundred."""
 SHOWN = 100
 """Batches that have not ended; more are counted, and not shown one by one."""
 _PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
@@ -130,8 +133,10 @@ def _batch(name: str, one: BatchSeen, airflow: Airflow, measured: Measured) -> B
         stage.stage: [round(items / SLOT_S, 3) for items in measured.items.get((name, stage.stage), ())]
         for stage in one.outlook.stages
     }
+    hosts = sorted(one.outlook.hosts, key=lambda host: -host.share)[:HOSTS]
     return BatchNow(
-        outlook=one.outlook,
+        outlook=replace(one.outlook, hosts=tuple(hosts)),
+        hosts_left_out=len(one.outlook.hosts) - len(hosts),
         waits=one.outlook.waits,
         run_id=run.run_id if run else None,
         run_state=run.state if run else one.outlook.state,

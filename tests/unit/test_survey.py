@@ -16,7 +16,7 @@ from darkroom.overview import Overview
 from darkroom.progress import ChunkNow, PlanNow, Progress
 from darkroom.rates import Rates
 from darkroom.serving.status import ServerStatus, State
-from darkroom.survey import SHOWN, Surveyor
+from darkroom.survey import HOSTS, SHOWN, Surveyor
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +181,16 @@ def test_more_batches_than_a_page_can_bear_are_counted(url):
     seen = Surveyor(url, url).look(Airflow(running(*names, flow="A")))
     assert (len(seen.batches), seen.batches_left_out) == (SHOWN, 7)
     assert by_stage(seen)["generate"].items_remaining == 10 * len(names)
+
+
+def test_of_a_batch_the_hosts_with_the_largest_shares_are_told(url):
+    Progress(url).plan("b1", PlanNow("A", 1000))
+    for number in range(HOSTS + 5):
+        done = chunk(100, 10 + number, f"generate-{number}@box", busy_s=1.0)
+        Progress(url).report("b1", "generate", f"{number:05d}", done)
+    (told,) = Surveyor(url, url).look(Airflow(running("b1", flow="A"))).batches
+    assert (len(told.outlook.hosts), told.hosts_left_out) == (HOSTS, 5)
+    assert [host.done for host in told.outlook.hosts] == sorted(range(15, 10 + HOSTS + 5), reverse=True)
 
 
 def test_who_does_not_answer_is_said():

@@ -18,12 +18,12 @@ RUNS: Final = 1000
 """Runs that are looked at, at most: `max_active_runs` is far below, and what is queued behind it waits."""
 _POOLS: Final = {pool: stage.name for stage in STAGES.values() for pool in (stage.pool, stage.now_pool)}
 _FIELDS: Final = {
-    TaskInstanceState.SCHEDULED: "scheduled",
-    TaskInstanceState.QUEUED: "queued",
-    TaskInstanceState.RUNNING: "running",
-    TaskInstanceState.UP_FOR_RETRY: "put_back",
-    TaskInstanceState.UP_FOR_RESCHEDULE: "put_back",
-    TaskInstanceState.DEFERRED: "paused",
+    TaskInstanceState.SCHEDULED.value: "scheduled",
+    TaskInstanceState.QUEUED.value: "queued",
+    TaskInstanceState.RUNNING.value: "running",
+    TaskInstanceState.UP_FOR_RETRY.value: "put_back",
+    TaskInstanceState.UP_FOR_RESCHEDULE.value: "put_back",
+    TaskInstanceState.DEFERRED.value: "paused",
 }
 
 

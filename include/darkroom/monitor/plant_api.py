@@ -1,5 +1,6 @@
 """The whole plant over HTTP, and the schema of all that is told over HTTP."""
 
+import gzip
 import threading
 import time
 from functools import cache
@@ -30,16 +31,17 @@ class Looks:
     def __init__(self, surveyor: Surveyor) -> None:
         """Of the plant that `surveyor` looks at."""
         self._surveyor, self._lock = surveyor, threading.Lock()
-        self._last: tuple[Overview, bytes] | None = None
+        self._last: tuple[Overview, bytes, bytes] | None = None
         self._until = 0.0
 
-    def latest(self, session: Session) -> tuple[Overview, bytes]:
-        """A look, and its JSON."""
+    def latest(self, session: Session) -> tuple[Overview, bytes, bytes]:
+        """A look, its JSON, and that packed by gzip: a tenth of it, packed once for all."""
         with self._lock:
             begun = time.monotonic()
             if self._last is None or begun >= self._until:
                 seen = self._surveyor.look(chunks.look(session))
-                self._last = seen, seen.model_dump_json().encode()
+                body = seen.model_dump_json().encode()
+                self._last = seen, body, gzip.compress(body, 1)
                 took_s = time.monotonic() - begun
                 self._until = begun + took_s + max(LEAST_S, REST * took_s)
             return self._last
@@ -57,10 +59,13 @@ def latest(session: Session) -> Overview:
 
 
 @router.get("/plant", response_model=Overview)
-def plant(session: SessionDep) -> Response:
+def plant(request: Request, session: SessionDep) -> Response:
     """The plant now: what `darkroom top` shows; a look is shared for two seconds or more, see `seen`."""
-    _, body = looks().latest(session)
-    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+    _, body, packed = looks().latest(session)
+    headers = {"Cache-Control": "no-store", "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        body, headers["Content-Encoding"] = packed, "gzip"
+    return Response(body, media_type="application/json", headers=headers)
 
 
 @router.get("/openapi.json", include_in_schema=False)

@@ -1,0 +1,77 @@
+"""What one look at the plant costs, with 1,000 lanes and 100 batches: `python -m bench.look`.
+
+Over a real Valkey of its own; Airflow's two queries are not in it.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from bench.report import save
+
+SERVERS, LANES, BATCHES, CHUNKS, LOOKS = 500, 2, 100, 64, 10
+
+
+def main() -> None:
+    """Fill a Valkey as such a plant does, and look."""
+    from tests.servers import valkey_server
+
+    from darkroom.figures import Airflow, ChunksNow
+    from darkroom.survey import Surveyor
+
+    folder = Path(tempfile.mkdtemp(prefix="darkroom-bench-"))
+    with valkey_server(folder) as url:
+        runs = _fill(url)
+        chunks = {stage: ChunksNow(500, 0, 500, 0, 0, 5.0, 60.0) for stage in ("generate", "inspect")}
+        surveyor, took_s = Surveyor(url, url), list[float]()
+        for _ in range(LOOKS):
+            begun = time.process_time(), time.perf_counter()
+            seen = surveyor.look(Airflow(runs, chunks))
+            looked = time.perf_counter() - begun[1]
+            body = seen.model_dump_json()
+            took_s.append(time.process_time() - begun[0])
+    assert len(seen.batches) == BATCHES and len(seen.servers) == SERVERS
+    save("look", {
+        "unit": "seconds", "servers": SERVERS, "lanes": SERVERS * LANES, "batches": BATCHES,
+        "chunks": 2 * BATCHES * CHUNKS, "cpu, median": round(statistics.median(took_s), 4),
+        "last look, wall": round(looked, 4), "bytes of JSON": len(body.encode()),
+    })  # fmt: skip
+
+
+def _fill(url: str) -> dict[str, object]:
+    from darkroom.api import Run
+    from darkroom.fleet import Fleet
+    from darkroom.flows import STAGES
+    from darkroom.meter import Meter
+    from darkroom.progress import ChunkNow, PlanNow, Progress
+    from darkroom.rates import Rates
+    from darkroom.serving.status import ServerStatus, State
+
+    fleet, progress, rates, meter = Fleet(url), Progress(url), Rates(url), Meter(url)
+    names = [f"{stage}-{n}" for stage in ("generate", "inspect") for n in range(SERVERS // 2)]
+    for number, name in enumerate(names):
+        stage = name.partition("-")[0]
+        fleet.tell(f"box{number % 100}", ServerStatus(
+            name=name, stage=stage, model=STAGES[stage].model, implementation="m:C", state=State.READY,
+            lanes=LANES,
+        ))  # fmt: skip
+        rates.tell(stage, STAGES[stage].model, f"{name}@box{number % 100}", 30, 30.0)
+    now, runs = time.time(), {}
+    for batch in (f"batch-{n}" for n in range(BATCHES)):
+        progress.plan(batch, PlanNow("A_C", 100 * CHUNKS, chunks=CHUNKS))
+        runs[batch] = Run(batch, "running", {"batch_id": batch})
+        for number in range(CHUNKS):
+            for offset, stage in ((0, "generate"), (SERVERS // 2, "inspect")):
+                index = offset + hash((batch, number)) % (SERVERS // 2)
+                state, done = ("running", 50) if number % 8 == 0 else ("ended", 100)
+                progress.report(batch, stage, f"{number:05d}", ChunkNow(
+                    100, done, 0, 0, f"{names[index]}@box{index % 100}", state, begun=now - 50, updated=now
+                ))  # fmt: skip
+        for stage in ("generate", "inspect"):
+            meter.computed(stage, batch, 100, 100.0)
+    return runs
+
+
+if __name__ == "__main__":
+    main()
