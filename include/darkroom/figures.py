@@ -181,9 +181,8 @@ class Figures:
         size = (queue + flying) / number if number else STAGES[stage].batch_size
         ready = self._ready(stage)
         # What was measured for less than half a minute is about to change.
-        paces = [self._pace(one) for one in ready]
-        per_s = sum(rate for rate, over_s in paces if over_s >= RECENT_S / 2)
-        each_s = as_it_goes(self._seconds_per_item(stage), len(ready), per_s, bool(queue))
+        paces = [rate for rate, over_s in map(self._pace, ready) if over_s >= RECENT_S / 2]
+        each_s = as_it_goes(self._seconds_per_item(stage), len(paces), sum(paces), bool(queue))
         return Station(len(ready), each_s, remaining, max(1.0, size))
 
     def _stage(self, name: str) -> StageNow:

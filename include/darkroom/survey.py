@@ -129,8 +129,9 @@ def _state(seen: Snapshot) -> str:
 
 def _batch(name: str, one: BatchSeen, airflow: Airflow, measured: Measured) -> BatchNow:
     run = airflow.runs.get(name)
+    nothing = [0] * len(measured.slots)
     per_s = {
-        stage.stage: [round(items / SLOT_S, 3) for items in measured.items.get((name, stage.stage), ())]
+        stage.stage: [round(items / SLOT_S, 3) for items in measured.items.get((name, stage.stage), nothing)]
         for stage in one.outlook.stages
     }
     hosts = sorted(one.outlook.hosts, key=lambda host: -host.share)[:HOSTS]

@@ -8,6 +8,7 @@ from tests.unit.test_survey import plant, url, valkey  # noqa: F401 - fixtures
 
 from darkroom import cli
 from darkroom.commands import top
+from darkroom.meter import Meter
 from darkroom.overview import Overview
 from darkroom.survey import Surveyor
 
@@ -23,6 +24,7 @@ class Api:
 
 @pytest.fixture
 def seen(url, plant, monkeypatch):  # noqa: F811
+    Meter(url).computed("inspect", "b1", 40, 40.0)
     told = Surveyor(url, url).look(plant)
     monkeypatch.setattr(top, "api", lambda: Api(told.model_dump(mode="json")))
     return told
@@ -38,7 +40,7 @@ def test_it_begins_with_the_sentence_and_has_every_stage_batch_and_server(seen, 
     assert command("top", "--once") == 0
     shown = capsys.readouterr().out
     assert shown.startswith("generate is the bottleneck")
-    for name in ("inspect", "b1", "b2", "generate-1@box", "inspect-2@box"):
+    for name in ("inspect", "b1", "b2", "█", "generate-1@box", "inspect-2@box"):
         assert name in shown
 
 
