@@ -7,6 +7,7 @@ model, `speed-<server>` holds a new speed.
 import os
 import signal
 import time
+from hashlib import sha256
 from pathlib import Path
 
 from darkroom.errors import InvalidItem, ItemError
@@ -60,6 +61,17 @@ class Paint:
             return (self._flags / f"{name}-{self._server}").read_text() if self._flags else None
         except FileNotFoundError:
             return None
+
+
+class Draw(Paint):
+    """As `Paint`, from a prompt or a picture; no two of its pictures are alike, or the next stage knew them again."""
+
+    def sample(self) -> Request:
+        """Costs no time."""
+        return Request("canary", prompt="canary", image=PNG)
+
+    def _picture(self, request: Request) -> Output:
+        return Output(image=PNG + sha256(request.prompt.encode() + request.image).digest())
 
 
 class Judge:
