@@ -64,7 +64,7 @@ class Paint:
 
 
 class Draw(Paint):
-    """As `Paint`, from a prompt or a picture; no two of its pictures are alike, or the next stage knew them again."""
+    """As `Paint`, from a prompt or a picture; no two are alike, or the next stage had done them before."""
 
     def sample(self) -> Request:
         """Costs no time."""
