@@ -9,6 +9,10 @@ BUSY = 0.8
 PATIENCE_S = 15.0
 """So long a chunk may wait for an idle lane before that says anything: a hop takes a second or two."""
 _WORTH = 0.01
+NOBODY_KNOWS = Bottleneck(
+    kind="unknown", stage=None, sentence="Redis does not answer, so nobody knows what waits.",
+    chunks_waiting=0, servers=0, utilisation=None, time_left_s=None,
+)  # fmt: skip
 
 
 def bottleneck(

@@ -125,8 +125,9 @@ class StageNow(_Told):
 class Bottleneck(_Told):
     """What the running batches wait for."""
 
-    kind: Literal["none", "stage", "no_server", "plant"]
-    """`plant`: lanes stand idle although chunks wait, so what hands them out is the limit."""
+    kind: Literal["none", "stage", "no_server", "plant", "unknown"]
+    """`plant`: lanes stand idle although chunks wait, so what hands them out is the limit. `unknown`: Redis
+    does not answer."""
     stage: str | None
     sentence: str
     """In English, with the evidence."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import redis
 
-from darkroom.bottleneck import bottleneck
+from darkroom.bottleneck import NOBODY_KNOWS, bottleneck
 from darkroom.figures import Airflow, BatchSeen, Figures, finite
 from darkroom.fleet import FleetUnknown, waiting
 from darkroom.flows import DEFAULT_FLOW, FLOWS, STAGES
@@ -46,14 +46,22 @@ class Surveyor:
         seen, clock = time.time(), time.monotonic()
         unknown: list[str] = []
         servers: list[ServerStatus] = []
+        lookout, meter = self._lookout, self._meter
         try:
-            servers = self._lookout.fleet.servers()
-        except FleetUnknown:
+            servers = lookout.fleet.servers()
+        except FleetUnknown:  # nobody shall wait for a dozen time-outs
             unknown.append("redis")
+            lookout, meter = Lookout.at(""), Meter("")
         if (queued := self._queued()) is None:
             unknown.append("broker")
-        rates = {stage.name: self._rates(stage.name, stage.model) for stage in STAGES.values()}
-        batches, measured = self._batches(airflow, servers, rates), self._meter.read(seen)
+        rates = {
+            stage.name: {
+                host: rate.seconds_per_item
+                for host, rate in lookout.rates.read(stage.name, stage.model).items()
+            }
+            for stage in STAGES.values()
+        }
+        batches, measured = _batches(lookout, airflow, servers, rates), meter.read(seen)
         figures = Figures(airflow, servers, batches, rates, queued or {}, measured)
         open_ones = sorted(name for name, one in batches.items() if one.ended is None)
         over = [name for name, one in batches.items() if one.ended is not None]
@@ -62,45 +70,18 @@ class Surveyor:
         return Overview(
             seen=seen,
             unknown=unknown,
-            bottleneck=bottleneck(figures.stages, running, finite(seconds), longest),
+            bottleneck=NOBODY_KNOWS
+            if "redis" in unknown
+            else bottleneck(figures.stages, running, finite(seconds), longest),
             stages=figures.stages,
             batches=[_batch(name, batches[name], airflow, measured) for name in (*open_ones[:SHOWN], *over)],
             batches_left_out=max(0, len(open_ones) - SHOWN),
             servers=[figures.server(one) for one in sorted(servers, key=lambda s: (s.stage, s.host, s.name))],
             slots=list(measured.slots),
             slot_s=SLOT_S,
-            pictures=[PictureNow.model_validate(one) for one in self._meter.pictures()],
+            pictures=[PictureNow.model_validate(one) for one in meter.pictures()],
             took_s=round(time.monotonic() - clock, 4),
         )
-
-    def _rates(self, stage: str, model: str) -> dict[str, float]:
-        """Measured seconds per item by server, from all batches."""
-        found = self._lookout.rates.read(stage, model)
-        return {host: rate.seconds_per_item for host, rate in found.items()}
-
-    def _batches(
-        self,
-        airflow: Airflow,
-        servers: Sequence[ServerStatus],
-        rates: Mapping[str, Mapping[str, float]],
-    ) -> dict[str, BatchSeen]:
-        """Those that have not ended, and after them those that ended lately, the newest first."""
-        progress = self._lookout.progress
-        active = sorted({*progress.active(), *airflow.runs})
-        lately = progress.ended_lately(ENDED_FOR_S)
-        ended = {name: when for name, when in lately.items() if name not in active}
-        wishes, why = self._lookout.control.states(active), waiting(servers, STAGES)
-        found: dict[str, BatchSeen] = {}
-        for name, seen in progress.read_all([*active, *ended]).items():
-            run = airflow.runs.get(name)
-            flow = seen.flow or (run.conf.get("flow", DEFAULT_FLOW) if run else "")
-            run_state = run.state if run else seen.ended or _state(seen)
-            # Its flow may have been taken out of darkroom.toml, and a run may have gone without a word.
-            if flow in FLOWS and run_state:
-                state, measured = state_of(run_state, wishes.get(name, ""), seen), dict(rates)
-                look = outlook(name, state, flow, seen, measured, why)
-                found[name] = BatchSeen(look, seen, ended.get(name))
-        return found
 
     def _queued(self) -> dict[str, int] | None:
         """Chunks in the broker, by stage; None where it does not answer."""
@@ -120,6 +101,31 @@ class Surveyor:
         except redis.RedisError:
             return None
         return found
+
+
+def _batches(
+    lookout: Lookout,
+    airflow: Airflow,
+    servers: Sequence[ServerStatus],
+    rates: Mapping[str, Mapping[str, float]],
+) -> dict[str, BatchSeen]:
+    """Those that have not ended, and after them those that ended lately, the newest first."""
+    progress = lookout.progress
+    active = sorted({*progress.active(), *airflow.runs})
+    lately = progress.ended_lately(ENDED_FOR_S)
+    ended = {name: when for name, when in lately.items() if name not in active}
+    wishes, why = lookout.control.states(active), waiting(servers, STAGES)
+    found: dict[str, BatchSeen] = {}
+    for name, seen in progress.read_all([*active, *ended]).items():
+        run = airflow.runs.get(name)
+        flow = seen.flow or (run.conf.get("flow", DEFAULT_FLOW) if run else "")
+        run_state = run.state if run else seen.ended or _state(seen)
+        # Its flow may have been taken out of darkroom.toml, and a run may have gone without a word.
+        if flow in FLOWS and run_state:
+            state = state_of(run_state, wishes.get(name, ""), seen)
+            look = outlook(name, state, flow, seen, rates, why)
+            found[name] = BatchSeen(look, seen, ended.get(name))
+    return found
 
 
 def _state(seen: Snapshot) -> str:

@@ -196,8 +196,8 @@ def test_of_a_batch_the_hosts_with_the_largest_shares_are_told(url):
 def test_who_does_not_answer_is_said():
     nobody = f"redis://127.0.0.1:{free_port()}/0"
     seen = Surveyor(nobody, nobody).look(Airflow(running("b1")))
-    assert seen.unknown == ["redis", "broker"]
-    assert seen.servers == []
+    assert (seen.unknown, seen.servers) == (["redis", "broker"], [])
+    assert seen.bottleneck.sentence == "Redis does not answer, so nobody knows what waits."
 
 
 def test_what_is_told_can_be_read_back(url, plant):

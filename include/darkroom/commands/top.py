@@ -21,7 +21,13 @@ _BARS = " ▁▂▃▄▅▆▇█"
 _COLUMNS = 30
 _BATCHES, _SERVERS = 20, 30
 """Rows at most: a screen has no more."""
-_STYLES = {"stage": "bold yellow", "no_server": "bold red", "plant": "bold red", "none": "bold green"}
+_STYLES = {
+    "stage": "bold yellow",
+    "no_server": "bold red",
+    "plant": "bold red",
+    "unknown": "bold red",
+    "none": "bold green",
+}
 _STATES = {"ready": "green", "fenced": "red", "stopped": "red", "failed": "red", "success": "green"}
 
 
