@@ -4,7 +4,7 @@ BIN := .venv/bin
 GPU := .venv-gpu
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-gpu up down status logs demo test test-faults test-browser test-diffusion lint format lock docs screenshots bench clean
+.PHONY: help install install-dev install-gpu up down status logs demo test test-faults test-browser test-diffusion prove-containers lint format lock docs screenshots bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ test-diffusion: ## the tests that need PyTorch, on the CPU, in .venv-gpu; GPU=..
 	CUDA_VISIBLE_DEVICES= PYTHONPATH=include:. $(GPU)/bin/python -m pytest tests/unit/test_stage_diffusion.py \
 		tests/unit/test_stage_contract.py $(ARGS)
 
+prove-containers: install-dev ## build and run the containers with podman and stand-in base images; Debian, as root, 2 x 20 minutes
+	$(BIN)/python -m tests.containers.prove $(ARGS)
+
 lint: install-dev ## style, types, who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,6 +65,7 @@ format: install-dev ## put the code into its usual form
 lock: install-dev ## compile the requirements anew, with hashes
 	$(COMPILE) requirements.in -o requirements.txt
 	$(COMPILE) requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) requirements-container.in -o requirements-container.txt
 	$(COMPILE) --no-emit-package onnxruntime requirements-gpu.in -o requirements-gpu.txt
 
 docs: install ## write the generated pages

@@ -73,7 +73,7 @@ def test_all_comes_back_after_postgresql_was_killed(stack):
     pid, killed = stack.kill("postgres"), time.time()
     parts = ("scheduler", "dag_processor", "triggerer")
     until(
-        lambda: all(health.airflow_beats(stack.addresses, part, killed + 1) for part in parts),
+        lambda: all(health.airflow_beats(stack.addresses.api_url, part, killed + 1) for part in parts),
         "the hearts beat again",
     )
     stack.wait_healthy(180)

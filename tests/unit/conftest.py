@@ -1,7 +1,33 @@
 """Settings of the unit tests."""
 
-from hypothesis import settings
+import hypothesis
+import pytest
+
+from darkroom.settings import settings
 
 # No deadline for one example: on shared cores it says more of the neighbours than of the code.
-settings.register_profile("darkroom", deadline=None)
-settings.load_profile("darkroom")
+hypothesis.settings.register_profile("darkroom", deadline=None)
+hypothesis.settings.load_profile("darkroom")
+
+
+@pytest.fixture
+def setting(monkeypatch):
+    """Changes settings by their environment variables: `setting(home=tmp_path)`."""
+
+    def change(**values):
+        for name, value in values.items():
+            monkeypatch.setenv(f"DARKROOM_{name.upper()}", str(value))
+        settings.cache_clear()
+
+    yield change
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def airflow():
+    """Darkroom's routes under Airflow's own logins and tables."""
+    from tests.unit.airflow_app import app
+
+    with app() as found:
+        yield found

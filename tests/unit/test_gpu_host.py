@@ -65,18 +65,6 @@ def no_gpu(monkeypatch):
     monkeypatch.setattr(pynvml, "nvmlInit", fails)
 
 
-@pytest.fixture
-def setting(monkeypatch):
-    def set_(**values):
-        for name, value in values.items():
-            monkeypatch.setenv(f"DARKROOM_{name.upper()}", str(value))
-        settings.cache_clear()
-
-    yield set_
-    monkeypatch.undo()
-    settings.cache_clear()
-
-
 @pytest.mark.usefixtures("two_gpus")
 def test_gpus_are_found_by_index_and_uuid_with_their_memory():
     assert gpu_count() == 2
@@ -253,8 +241,9 @@ def test_the_way_to_a_plant_is_written_for_its_owner_only_and_read_back(setting,
     from darkroom.commands.worker import _read
 
     join = Join(
-        "redis://:b@h/0", "redis://:r@h/1", "redis://:p@h/2", "http://h:8080", "s3://b", ["/a b", "s3://c"]
-    )
+        "redis://:b@h/0", "redis://:r@h/1", "redis://:p@h/2", "http://h:8080", "s3://b", ["/a b", "s3://c"],
+        profile="fleet",
+    )  # fmt: skip
     path = tmp_path / "worker.env"
     join.write(path)
     assert path.stat().st_mode & 0o077 == 0

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from darkroom.errors import BadRequest, StackError
-from darkroom.stack.credentials import Credentials, write_env_file
+from darkroom.errors import StackError
+from darkroom.stack.credentials import Credentials
 from darkroom.stack.home import Home
 from darkroom.stack.layout import Stack
 from darkroom.stack.lifecycle import remove_state
@@ -44,21 +44,6 @@ def test_secrets_don_t_show_in_a_traceback():
 def test_all_folders_but_the_top_are_private(home):
     assert mode(home.path) == 0o711
     assert all(mode(folder) == 0o700 for folder in home.path.iterdir() if folder.is_dir())
-
-
-def test_the_env_file_is_private_and_not_overwritten(tmp_path):
-    path = tmp_path / ".env"
-    write_env_file(path)
-    first = path.read_text()
-    assert mode(path) == 0o600
-    assert {line.partition("=")[0] for line in first.splitlines()} == {
-        "POSTGRES_PASSWORD", "VALKEY_PASSWORD", "AIRFLOW__CORE__FERNET_KEY",
-        "AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__API__SECRET_KEY", "ADMIN_PASSWORD",
-    }  # fmt: skip
-    with pytest.raises(BadRequest, match="--force"):
-        write_env_file(path)
-    write_env_file(path, force=True)
-    assert path.read_text() != first
 
 
 def test_a_long_path_gets_a_short_private_socket_and_keeps_it(tmp_path):

@@ -17,7 +17,8 @@ from darkroom import stack
 from darkroom.errors import BadRequest
 from darkroom.fleet import Fleet, FleetUnknown
 from darkroom.serving.status import State
-from darkroom.stack.credentials import ADMIN, write_env_file
+from darkroom.stack.credentials import ADMIN
+from darkroom.stack.env_file import write_host, write_plant
 from darkroom.stack.home import Home
 from darkroom.stack.join import Join
 from darkroom.stack.leftovers import find_leftovers
@@ -141,28 +142,43 @@ def logs(
 def env(
     path: Annotated[Path, typer.Option(help="Where to write it.")] = Path(".env"),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    s3: Annotated[bool, typer.Option("--s3", help="Run an S3 server too; pictures lie there.")] = False,
+    for_host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Write what a further host's containers need instead.")
+    ] = "",
+    plant: Annotated[Path, typer.Option(help="With --for-host: the plant's own .env.")] = Path(".env"),
     for_worker: Annotated[
-        bool, typer.Option("--for-worker", help="Write the way to the plant that runs here instead.")
+        bool, typer.Option("--for-worker", help="Write the way to the plant of `darkroom up` instead.")
     ] = False,
 ) -> None:
     """Write freshly generated secrets for containers into .env, readable by you only.
 
-    PostgreSQL, Valkey, Airflow's keys and the UI's password, each new and random. An existing file is kept
-    unless --force is given.
+    PostgreSQL, Valkey, Airflow's keys, the password of the UI's user `admin`, that of the plant's own
+    parts, Prometheus's token, each new and random. An existing file is kept unless --force is given. Then
+    `docker compose up -d`.
 
-    With --for-worker: what another machine needs to work for the plant that runs here (broker, API, store;
-    neither the database's password nor a signing key), for `darkroom worker --plant FILE` there.
+    With --for-host: what the containers of a further machine need to work for that plant, which they reach at
+    ADDRESS: broker, API and store; neither the database's password nor a signing key.
+
+    With --for-worker: the same for `darkroom worker --plant FILE` on another machine, without containers,
+    when the plant is the one that `darkroom up` runs here.
 
     For example:
 
       darkroom env
 
+      darkroom env --s3
+
+      darkroom env --for-host 10.0.0.5 --path host.env
+
       darkroom env --for-worker --path worker.env
     """
     if for_worker:
         Join.of(stack.Stack.load()).write(path, force=force)
+    elif for_host:
+        write_host(path, plant, for_host, force=force)
     else:
-        write_env_file(path, force=force)
+        write_plant(path, s3=s3, force=force)
     console.print(f"wrote {path}")
 
 

@@ -6,7 +6,6 @@ import secrets
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from darkroom.errors import BadRequest
 from darkroom.stack.home import write_private
 
 ADMIN = "admin"
@@ -42,23 +41,3 @@ class Credentials:
         if asdict(credentials) != kept:
             write_private(path, json.dumps(asdict(credentials), indent=1))
         return credentials
-
-
-def write_env_file(path: Path, *, force: bool = False) -> None:
-    """Write fresh secrets for containers as `KEY=value` lines.
-
-    Raises:
-        BadRequest: the file exists and `force` was not given.
-    """
-    if path.exists() and not force:
-        raise BadRequest(f"{path} exists and its secrets may be in use; --force replaces them")
-    fresh = Credentials()
-    lines = {
-        "POSTGRES_PASSWORD": fresh.postgres_password,
-        "VALKEY_PASSWORD": fresh.valkey_password,
-        "AIRFLOW__CORE__FERNET_KEY": fresh.fernet_key,
-        "AIRFLOW__API_AUTH__JWT_SECRET": fresh.jwt_secret,
-        "AIRFLOW__API__SECRET_KEY": fresh.api_secret_key,
-        "ADMIN_PASSWORD": fresh.admin_password,
-    }
-    write_private(path, "".join(f"{key}={value}\n" for key, value in lines.items()))

@@ -44,7 +44,10 @@ def worker(stack: Stack) -> dict[str, str]:
 
 
 def joined(join: Join, home: Home) -> dict[str, str]:
-    """For Celery workers: the broker and the execution API, neither database nor signing keys."""
+    """For Celery workers: the broker and the execution API, neither database nor signing keys.
+
+    What a fleet's column leaves to the deployment is what the other column makes of `join`.
+    """
     values = {
         "repository": str(REPOSITORY),
         "airflow_home": str(home.airflow),
@@ -55,6 +58,7 @@ def joined(join: Join, home: Home) -> dict[str, str]:
     }
     return {
         **environ("laptop", values, with_secrets=False),
+        **environ(join.profile, values, with_secrets=False),
         # Airflow wants some database to record the command line in; by default it would create a file.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://",
         "DARKROOM_REDIS_URL": join.redis_url,

@@ -15,7 +15,6 @@ from urllib.request import ProxyHandler, build_opener
 
 from darkroom.serving.status import ServerStatus, State, status_file
 from darkroom.stack.home import Home
-from darkroom.stack.layout import Stack
 from darkroom.stack.ports import LOOPBACK, answers
 
 _TIMEOUT_S = 5.0
@@ -29,27 +28,27 @@ _http = build_opener(ProxyHandler({}))
 """No proxy for the loopback; and no TLS context, which costs more than all the rest of a probe."""
 
 
-def airflow_health(stack: Stack) -> dict[str, Any]:
+def airflow_health(api_url: str) -> dict[str, Any]:
     """What the api-server says of itself and of the others; empty when it does not answer."""
     try:
-        with _http.open(f"{stack.api_url}/api/v2/monitor/health", timeout=_TIMEOUT_S) as answer:
+        with _http.open(f"{api_url}/api/v2/monitor/health", timeout=_TIMEOUT_S) as answer:
             body = json.load(answer)
     except (OSError, ValueError):
         return {}
     return body if isinstance(body, dict) else {}
 
 
-def airflow_answers(stack: Stack) -> bool:
+def airflow_answers(api_url: str) -> bool:
     """Whether the api-server answers and reaches the database."""
-    return bool(airflow_health(stack).get("metadatabase", {}).get("status") == "healthy")
+    return bool(airflow_health(api_url).get("metadatabase", {}).get("status") == "healthy")
 
 
-def airflow_beats(stack: Stack, part: str, started: float) -> bool:
+def airflow_beats(api_url: str, part: str, started: float) -> bool:
     """Whether a part's heart beats, and has beaten since its process started.
 
     The second matters: the last beat of a process that died counts as healthy for 30 s more.
     """
-    found = airflow_health(stack).get(part, {})
+    found = airflow_health(api_url).get(part, {})
     beat = found.get(f"latest_{part}_heartbeat")
     return found.get("status") == "healthy" and datetime.fromisoformat(beat).timestamp() > started
 

@@ -7,6 +7,7 @@ from typing import Self
 
 from darkroom.errors import BadRequest
 from darkroom.settings import Settings, settings
+from darkroom.stack.airflow_settings import Profile
 from darkroom.stack.home import write_private
 from darkroom.stack.layout import BROKER, PROGRESS, RESULTS, Stack
 from darkroom.stack.supervisor import Supervisor
@@ -23,7 +24,9 @@ class Join:
     store: str
     source_roots: list[str]
     log_folder: str = ""
-    """Where the api-server looks for the logs of tasks, when it is on this machine."""
+    """Where the api-server looks for the logs of tasks, if this machine has that folder."""
+    profile: Profile = "laptop"
+    """Which column of Airflow's settings its workers take."""
 
     @classmethod
     def of(cls, stack: Stack) -> Self:
@@ -73,7 +76,10 @@ class Join:
         if missing := [name for name, value in given.items() if not value]:
             raise BadRequest(f"DARKROOM_BROKER_URL is set, but not DARKROOM_{missing[0].upper()}")
         broker = here.broker_url.get_secret_value()
-        return cls(broker_url=broker, source_roots=here.source_roots, **given)
+        return cls(
+            broker_url=broker, source_roots=here.source_roots, log_folder=here.log_folder,
+            profile="fleet", **given,
+        )  # fmt: skip
 
     def write(self, path: Path, *, force: bool = False) -> None:
         """Write it as `KEY=value` lines, readable by the owner only.

@@ -106,7 +106,7 @@ def _airflow(stack: Stack) -> list[Part]:
 
     def part(name: str, *options: str, twin: str = "", needs: tuple[str, ...] = (), **more: Any) -> Part:
         command = (_PYTHON, "-m", "airflow", name, *options)
-        probe = partial(health.airflow_beats, stack, name.replace("-", "_"))
+        probe = partial(health.airflow_beats, stack.api_url, name.replace("-", "_"))
         own = dict(more.pop("environment", {}))
         if twin:
             probe = partial(jobs.beats, twin)
@@ -117,7 +117,7 @@ def _airflow(stack: Stack) -> list[Part]:
 
     api = Part(
         "api-server", (_PYTHON, "-m", "airflow", "api-server"),
-        lambda _: health.airflow_answers(stack), ("schema",), ("postgres",), env,
+        lambda _: health.airflow_answers(stack.api_url), ("schema",), ("postgres",), env,
     )  # fmt: skip
     # The triggerer takes 10 s and more to leave; what it watched, the next one takes up again.
     here = settings()
