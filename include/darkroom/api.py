@@ -90,7 +90,7 @@ class AirflowApi(AirflowSession):
             error["exc_value"]
             for event in log
             if isinstance(event, dict)
-            for error in (event.get("error_detail") or [])[-1:]
+            for error in (event.get("error_detail") or [])[:1]  # then come those that it stems from
         ]
         return f"{first['task_id']}: {errors[-1] if errors else 'see its log'}"
 
