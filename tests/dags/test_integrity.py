@@ -63,7 +63,7 @@ def expected(first_task, after_collect, tail):
 
 
 def test_the_folder_holds_exactly_these_dags(dags):
-    assert set(dags) == {"image_flow", "shard_flow", "daily_flow", "callback_flow"}
+    assert set(dags) == {"image_flow", "shard_flow", "daily_flow", "callback_flow", "housekeeping", "pages_flow"}
 
 
 def test_image_flow_has_exactly_these_edges(dags):
@@ -82,7 +82,7 @@ def test_shard_flow_has_exactly_these_edges(dags):
     assert edges(dags["shard_flow"]) == expected("take_chunks", {"respin.leftovers"}, tail)
 
 
-@pytest.mark.parametrize("dag_id", ["image_flow", "shard_flow"])
+@pytest.mark.parametrize("dag_id", ["image_flow", "shard_flow", "pages_flow"])
 def test_each_stage_runs_on_its_queue_and_in_its_pool_and_the_rest_on_default(dags, dag_id):
     for task in dags[dag_id].tasks:
         stage = STAGES.get(task.task_id.rpartition(".")[2])
@@ -250,6 +250,13 @@ def test_the_last_tasks_of_a_run_lead_to_what_it_made(dags):
     serialized = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dags["image_flow"]))
     links = {task.task_id: list(task.extra_links) for task in serialized.tasks}
     assert links["deliver"] == links["verdict"] == ["Contact sheet", "Manifest"]
+
+
+def test_a_chunk_of_one_item_whose_id_is_a_number_has_that_for_a_name(dags):
+    for dag in dags.values():
+        for named in (task for task in dag.tasks if getattr(task, "map_index_template", None)):
+            name = dag.get_template_env().from_string(named.map_index_template)
+            assert name.render(chunk_name="19999", page_name="2") in {"19999", "2"}
 
 
 def test_the_defaults_of_the_form_are_valid(dags):

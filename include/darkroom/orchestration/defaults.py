@@ -55,7 +55,6 @@ def retry_policy() -> ExceptionRetryPolicy:
 
 
 DAG_DEFAULTS: dict[str, Any] = {
-    "render_template_as_native_obj": True,
     "default_args": {
         "retries": RETRIES,
         "retry_delay": timedelta(seconds=5),
