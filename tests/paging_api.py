@@ -46,6 +46,14 @@ class Api(ThreadingHTTPServer):
     def chain(self, **more):
         return self.table(next="next", **more)
 
+    @property
+    def tables(self):
+        """Both kinds, each under a root of its own."""
+        return {
+            "numbered": {**self.numbered(connection="paged_api"), "root": f"{self.root}/numbered"},
+            "chain": {**self.chain(max_missing_ratio=0.5), "root": f"{self.root}/chain"},
+        }
+
     def fill(self, *sizes):
         """Pages of so many items: `p1-1`, `p1-2`, …"""
         self.pages = [

@@ -57,11 +57,15 @@ def plan_pages(pages: Pages, roots: list[str], decide: Decide) -> dict[int, str]
 
 
 def plan_page(pages: Pages, page: Page, roots: list[str], decide: Decide) -> Index:
-    """Plan one page of a chain, whose pages before are planned: the same at every try."""
+    """Plan one page of a chain, and those before it: the same at every try."""
     batch = pages.batch
     path = _index_path(batch, page.page)
-    if batch.store.exists(path):
+    planned = set(batch.store.list(f"{batch.root}/plan"))
+    if path in planned:
         return Index.model_validate(batch.store.read_json(path))
+    for before in range(1, page.page):
+        if _index_path(batch, before) not in planned and (earlier := pages.page(before)):
+            plan_page(pages, earlier, roots, decide)
     batch.save_params(decide(f"pages:{sha256(pages.source.encode())}"))
     params, known = batch.params(), set(_ids(batch, page.page))
     with tempfile.TemporaryDirectory(prefix="darkroom-page-") as folder:

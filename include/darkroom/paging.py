@@ -7,6 +7,7 @@ where the next one is (`next`).
 import math
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
@@ -27,6 +28,10 @@ def _a_root(url: str) -> str:
     if not under(url, url) or "?" in url:
         raise ValueError("a URL such as https://api.example.com/v1/prompts, without a query or a user")
     return url.rstrip("/")
+
+
+def _a_network(text: str) -> str:
+    return str(ip_network(text))
 
 
 class Paged(BaseModel):
@@ -56,7 +61,7 @@ class Paged(BaseModel):
     connection: str | None = None
     """The Airflow connection of who asks: login and password, a password alone (a bearer token), or one that
     goes by the header that its extra names: `{"header": "X-API-Key"}`."""
-    networks: list[str] = []
+    networks: list[Annotated[str, AfterValidator(_a_network)]] = []
     """Networks that are not public in which the API's host may lie, such as `10.1.2.0/24`."""
     max_pages: Annotated[int, Field(ge=1, le=1000)] = 1000
     """What comes after so many pages is missing."""

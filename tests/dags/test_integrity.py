@@ -63,7 +63,14 @@ def expected(first_task, after_collect, tail):
 
 
 def test_the_folder_holds_exactly_these_dags(dags):
-    assert set(dags) == {"image_flow", "shard_flow", "daily_flow", "callback_flow", "housekeeping", "pages_flow"}
+    assert set(dags) == {
+        "image_flow",
+        "shard_flow",
+        "daily_flow",
+        "callback_flow",
+        "housekeeping",
+        "pages_flow",
+    }
 
 
 def test_image_flow_has_exactly_these_edges(dags):

@@ -238,6 +238,16 @@ def test_a_page_of_a_chain_is_planned_before_the_next_is_there(api, new):
     assert plan_page(pages, pages.fetch(1, {}), [], decide(pages)) == first
 
 
+def test_a_page_is_planned_after_those_before_it_whoever_was_killed_in_between(api, new):
+    api.fill(1, 1, 1)
+    api.pages[2].append(api.pages[0][0])
+    pages = new("chain")
+    *_, last = (pages.fetch(page, {}) for page in (1, 2, 3))
+    assert plan_page(pages, last, [], decide(pages)).sizes == [1]
+    assert planned_so_far(pages.batch, 3).items == 3
+    assert planned(pages) == ["p1-1", "p2-1", "p3-1"]
+
+
 def test_the_time_of_a_chain_begins_with_its_first_page(api, new):
     api.fill(1)
     pages = new("chain")

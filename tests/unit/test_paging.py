@@ -79,6 +79,7 @@ def test_no_text_breaks_the_look_at_a_url(text):
         ({**CHAIN, "max_pages": 5000}, "max_pages"),
         ({**CHAIN, "max_missing_ratio": 2}, "max_missing_ratio"),
         ({**CHAIN, "pages": 1}, "pages"),
+        ({**CHAIN, "networks": ["*.example.com"]}, "networks"),
     ],
 )
 def test_a_table_that_can_not_work_is_refused(table, told):

@@ -27,6 +27,10 @@ def test_with_a_marker_only_the_marker_counts(tmp_path):
         assert is_there("day/*.csv", marker, [str(tmp_path)])
 
 
+def test_an_http_source_is_there_unless_a_marker_says_when():
+    assert is_there("https://api.example.com/v1/prompts?day=2026-11-20", None, [])
+
+
 def test_objects_below_a_prefix_and_a_marker_in_a_store(tmp_path, monkeypatch):
     with s3_server(tmp_path) as environment:
         for name, value in environment.items():

@@ -43,9 +43,10 @@ def look() -> list[Any]:
         page = _fetch(pages, int(context["params"]["page"]), context)
         if pages.api.numbered:
             return list(pages.rest(page.page))
+        chunk_ids = _plan_page(pages, page)
         if page.next and page.page < pages.api.max_pages:
             start_run(PAGES_FLOW, **_next_run(page.page + 1, context))
-        return _plan_page(pages, page)
+        return chunk_ids
 
 
 @task.branch
@@ -104,8 +105,7 @@ def first_run(pages: "Pages", page: int, context: Any, until: float | None) -> d
     conf = {
         "batch_id": batch_id,
         "page": page,
-        # Fixed by the second, so that a try that comes later waits no longer.
-        "until": until or round(context["dag_run"].start_date.timestamp() + pages.api.timeout_s),
+        "until": until or round(time.time() + pages.api.timeout_s),
         "priority": context["params"]["priority"],
     }
     return {"run_id": child_run_id(batch_id, str(context["run_id"]), what), "conf": conf}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from darkroom.orchestration import tasks
+from darkroom.orchestration.children import LONGEST_WAIT
 from darkroom.orchestration.triggers import PagesEnded
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Plan(BaseOperator):
         trigger = PagesEnded(
             PAGES_FLOW, run["run_id"], pages.batch.batch_id, first=first, until=run["conf"]["until"]
         )
-        self.defer(trigger=trigger, method_name="fetched")
+        self.defer(trigger=trigger, method_name="fetched", timeout=LONGEST_WAIT)
 
     def _plan(self, pages: "Pages | None") -> list[str]:
         if pages is not None:
