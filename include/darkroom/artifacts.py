@@ -3,6 +3,7 @@
 import hashlib
 import json
 import struct
+import time
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,6 +15,9 @@ from darkroom.settings import settings
 from darkroom.stages.base import Output, Request
 from darkroom.storage import Store, sha256
 
+FRESH_S = 7 * 24 * 3600
+"""What is used again and older is written anew, so that housekeeping sees that somebody uses it; half of
+`LEAST_IMAGES_DAYS`, so that a chunk has a week to commit its part."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -61,13 +65,13 @@ class Artifact:
     def find(cls, store: Store, key: ArtifactKey) -> Self | None:
         """What lies under the key, or None."""
         try:
-            data = store.read(key.path)
+            data = _used_again(store, key.path)
         except FileNotFoundError:
             return None
         is_image = key.stage.gives == "image"
         details: dict[str, Any] = {}
         if is_image and store.exists(key.details_path):
-            details = store.read_json(key.details_path)
+            details = json.loads(_used_again(store, key.details_path))
         return cls(store.uri(key.path), data, details, is_image)
 
     @classmethod
@@ -106,3 +110,10 @@ class Artifact:
         verdict = Verdict(**said["verdict"])
         status = Status.COMPLETED if verdict.accepted else Status.REJECTED
         return {"status": status, "verdict": verdict, "details": said["details"]}
+
+
+def _used_again(store: Store, path: str) -> bytes:
+    data, written_s = store.read_written(path)
+    if time.time() - written_s > FRESH_S:
+        store.renew(path, data)
+    return data

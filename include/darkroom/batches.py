@@ -11,6 +11,7 @@
     batches/{batch_id}/parts/{stage}/chunk-00042.parquet
     batches/{batch_id}/manifests/0001/...
     images/{stage}/{2 hex}/{key}.png                         shared by all batches
+    deleting/asked/{batch_id}                                while `retention/` removes it
 
 Every `save_` creates if absent and says whether it was the first: False means that the file was there.
 """
@@ -141,7 +142,16 @@ class Batch:
         """A file of one generation of the manifest, such as `summary.json`."""
         return f"{self.manifests_path}/{generation:04d}/{name}"
 
+    @property
+    def going_path(self) -> str:
+        """There while the batch is being removed, as it is older than the plant keeps batches."""
+        return f"deleting/asked/{self.batch_id}"
+
     # What they say.
+
+    def is_going(self) -> bool:
+        """Whether the batch is being removed: whoever begins with it waits, and then begins anew."""
+        return self.store.exists(self.going_path)
 
     def exists(self) -> bool:
         """Whether anything was ever asked for under this name."""

@@ -41,6 +41,7 @@ COMMANDS = {
     "retry": "steering:retry",
     "backfill": "backfills:backfill",
     "verify": "batches:verify",
+    "clean": "clean:clean",
     "stage": "stages:app",
 }
 """Each command's function below `darkroom.commands`, or its group of commands."""

@@ -18,7 +18,7 @@ MEMORY_S = 300.0
 KEEP_S = 30 * 24 * 3600
 SILENT_S = 24 * 3600
 """Who has told nothing for so long does not count."""
-_PREFIX = "darkroom:rates:"
+PREFIX = "darkroom:rates:"
 
 # Several lanes tell of one host, and none may undo what another told: Redis runs a script at one go.
 _TELL = """
@@ -90,4 +90,4 @@ def read_rates(told: Mapping[str, str], now: float) -> dict[str, HostRate]:
 
 
 def _key(stage: str, model: str) -> str:
-    return f"{_PREFIX}{stage}:{model}"
+    return f"{PREFIX}{stage}:{model}"

@@ -17,6 +17,7 @@ from pydantic_settings import (
 
 from darkroom.days import Daily
 from darkroom.errors import BadRequest
+from darkroom.retention.limits import Housekeeping
 from darkroom.paging import Paged
 from darkroom.routes import Route, RouteName
 
@@ -153,6 +154,11 @@ class Settings(BaseSettings):
         if daily and daily.then and daily.then not in then:
             raise ValueError(f"daily.then is {daily.then!r}, and there is no table [then.{daily.then}]")
         return then
+
+    housekeeping: Housekeeping = Housekeeping()
+    """What the plant keeps and for how long: the table `[housekeeping]`, see docs/how-to/operate.md."""
+    metadata_url: SecretStr = SecretStr("")
+    """Airflow's database, for the triggerer alone: it has it cleaned by `airflow db clean`."""
 
     @field_validator("home")
     @classmethod

@@ -1,6 +1,7 @@
 """Write-once object storage: local disk, S3, GCS, Azure, all through obstore.
 
-Nothing is ever overwritten: `create` is atomic, the first writer wins, a zombie changes nothing.
+Nothing is ever overwritten with other bytes: `create` is atomic, the first writer wins, a zombie changes
+nothing. Nothing is removed but by `retention/`.
 Source: https://developmentseed.org/obstore/latest/api/put/ (`mode="create"`).
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import urlparse
 
 import obstore
@@ -22,7 +23,7 @@ from obstore.store import ObjectStore, from_url
 from darkroom.errors import BadRequest, StoreUnavailable
 
 if TYPE_CHECKING:
-    from obstore import ReadableFile
+    from obstore import ObjectMeta, ReadableFile
 
 _PIECE_BYTES = 4 << 20
 _IN_ONE_PIECE_BYTES = 64 << 20
@@ -38,6 +39,11 @@ class Stat:
     """Of its content, as the store has it; empty where it has none."""
     modified_s: float
     """Epoch seconds, by the store's clock."""
+
+    @classmethod
+    def of(cls, meta: "ObjectMeta") -> Self:
+        """As obstore tells it."""
+        return cls(int(meta["size"]), meta["e_tag"] or "", meta["last_modified"].timestamp())
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,18 @@ class Store:
         except (BaseError, OSError) as error:
             raise StoreUnavailable(f"can't write {self.uri(path)}: {error}") from error
 
+    def renew(self, path: str, data: bytes) -> None:
+        """Write what lies at `path` once more, so that it is young by the store's clock: somebody uses it.
+
+        Raises:
+            StoreUnavailable: the store refuses or does not answer.
+        """
+        _refuse_fork()
+        try:
+            obstore.put(self.backend, path, data)
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"can't write {self.uri(path)}: {error}") from error
+
     def open(self, path: str) -> BinaryIO:
         """The object at `path` as a file to seek and read in, a range at a time.
 
@@ -137,9 +155,14 @@ class Store:
             FileNotFoundError: nothing is there.
             StoreUnavailable: the store does not answer.
         """
+        return self.read_written(path)[0]
+
+    def read_written(self, path: str) -> tuple[bytes, float]:
+        """`read`, with when it was written: epoch seconds, by the store's clock."""
         _refuse_fork()
         try:
-            return bytes(obstore.get(self.backend, path).bytes())
+            found = obstore.get(self.backend, path)
+            return bytes(found.bytes()), found.meta["last_modified"].timestamp()
         except (NotFoundError, FileNotFoundError) as error:
             raise FileNotFoundError(self.uri(path)) from error
         except (BaseError, OSError) as error:
@@ -175,8 +198,7 @@ class Store:
         """
         _refuse_fork()
         try:
-            meta = obstore.head(self.backend, path)
-            return Stat(int(meta["size"]), meta["e_tag"] or "", meta["last_modified"].timestamp())
+            return Stat.of(obstore.head(self.backend, path))
         except (NotFoundError, FileNotFoundError) as error:
             raise FileNotFoundError(self.uri(path)) from error
         except (BaseError, OSError) as error:
@@ -192,11 +214,16 @@ class Store:
 
     def list_written(self, prefix: str) -> Iterator[tuple[str, float]]:
         """`list`, with when each was written: epoch seconds, by the store's clock."""
+        for path, stat in self.list_stats(prefix):
+            yield path, stat.modified_s
+
+    def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """`list`, with what `stat` says of each."""
         _refuse_fork()
         try:
             for page in obstore.list(self.backend, prefix):
                 for meta in page:
-                    yield meta["path"], meta["last_modified"].timestamp()
+                    yield meta["path"], Stat.of(meta)
         except (BaseError, OSError) as error:
             raise StoreUnavailable(f"can't list {self.uri(prefix)}: {error}") from error
 

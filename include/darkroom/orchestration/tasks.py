@@ -46,6 +46,12 @@ def batch_of(context: Any) -> "Batch":
     return Batch(open_store(settings().store_url), batch_id)
 
 
+def wait_while_it_goes(batch: "Batch") -> None:
+    """Put the task back while housekeeping removes what there was under the batch's name; then it is new."""
+    if batch.is_going():
+        raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=STORE_RETRY_S))
+
+
 def _batch() -> "Batch":
     return batch_of(get_current_context())
 
@@ -86,6 +92,7 @@ def admit() -> None:
     if _param("retry") and (control := Control(url)).state(batch.batch_id) == "cancelled":
         control.clear(batch.batch_id)  # else its chunks would stop at once
     with store_patience():
+        wait_while_it_goes(batch)
         if batch.index() is None and not _param("force"):
             refuse_when_full(backlog(Progress(url), Rates(url), Fleet(url)), here.max_backlog_hours)
 
@@ -124,6 +131,7 @@ def take_chunks() -> list[str]:
 
     batch = _batch()
     with store_patience():
+        wait_while_it_goes(batch)
         return chunks_here(batch, _planned(batch), _param("shard"))
 
 

@@ -121,12 +121,14 @@ def _airflow(stack: Stack) -> list[Part]:
     )  # fmt: skip
     # The triggerer takes 10 s and more to leave; what it watched, the next one takes up again.
     here = settings()
+    # Airflow takes the database from the process in it that runs triggers; housekeeping has it cleaned there.
+    beside = _login(stack) | {"DARKROOM_METADATA_URL": stack.postgres_url}
     return [
         api,
         *(part("scheduler", needs=("valkey",), twin=twin) for twin in _twins("scheduler", here.schedulers)),
         part("dag-processor"),
         *(
-            part("triggerer", "--skip-serve-logs", twin=twin, stop_wait_s=3, environment=_login(stack))
+            part("triggerer", "--skip-serve-logs", twin=twin, stop_wait_s=3, environment=beside)
             for twin in _twins("triggerer", here.triggerers)
         ),
     ]

@@ -1,0 +1,1 @@
+"""What the plant keeps, and for how long: each kind of thing has a module and a limit of its own."""
