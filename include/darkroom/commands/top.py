@@ -18,7 +18,8 @@ from darkroom.overview import BatchNow, Overview, Quantiles, ServerNow, StageNow
 
 LOOK_EVERY_S = 2.0
 _BARS = " ▁▂▃▄▅▆▇█"
-_COLUMNS = 30
+_COLUMNS = 15
+"""Of the chart: what is cut off at the right would be what is new."""
 _BATCHES, _SERVERS = 20, 30
 """Rows at most: a screen has no more."""
 _STYLES = {
@@ -107,6 +108,7 @@ def _stages(stages: list[StageNow]) -> Table:
 
 def _batches(plant: Overview) -> Table:
     table = _table("batch", "flow", "state", "done", "failed", "rejected", "left", "last half hour")
+    table.columns[-1].min_width = _COLUMNS
     for one in plant.batches[:_BATCHES]:
         look, last = one.outlook, one.outlook.stages[-1]
         left = look.time_left_s
@@ -142,9 +144,11 @@ def _servers(servers: list[ServerNow]) -> Table:
 
 
 def _table(*headings: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    """On a narrow terminal headings take more lines; what a row is about is not cut off."""
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     for heading in headings:
-        table.add_column(heading, overflow="ellipsis")
+        is_first = heading == headings[0]
+        table.add_column(heading, overflow="fold", no_wrap=is_first, min_width=8 if is_first else None)
     return table
 
 
@@ -168,7 +172,7 @@ def _quantiles(told: Quantiles | None) -> str:
 
 def _what_if(told: WhatIf | None) -> str:
     if told is None or told.change is None:
-        return "" if told is None or told.time_left_s is not None else "never ends"
+        return "" if told is None or told.time_left_s is not None else "never"
     return f"{told.change:+.0%}"
 
 
