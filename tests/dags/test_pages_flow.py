@@ -19,6 +19,7 @@ from darkroom.errors import BadRequest, PageAway, PagesMissing, SourceNotAllowed
 from darkroom.orchestration import pages as page_tasks
 from darkroom.orchestration import tasks, triggers
 from darkroom.orchestration.dag_docs import load_dags
+from darkroom.orchestration.daily import WaitForPartition
 from darkroom.orchestration.plan_task import Plan
 from darkroom.orchestration.triggers import PagesEnded, page_run
 from darkroom.settings import REPOSITORY, settings
@@ -117,6 +118,18 @@ def test_a_source_of_an_api_is_taken_by_the_form_and_another_is_not(table, api):
     ):
         with pytest.raises(Exception, match="does not match"):
             source.resolve(wrong)
+
+
+def test_a_day_may_be_a_url_of_an_api(table, api, monkeypatch):
+    source = f"{api.root}/chain?day={{day}}"
+    monkeypatch.setenv("DARKROOM_DAILY", json.dumps({"source": source, "flow": "A"}))
+    settings.cache_clear()
+    assert load_dags(REPOSITORY / "dags")["daily_flow"].timetable.can_be_scheduled
+    run = SimpleNamespace(run_type="scheduled", run_id="r", clear_number=0,
+                          data_interval_start=datetime(2026, 11, 20, tzinfo=UTC))  # fmt: skip
+    (day,) = WaitForPartition(task_id="wait_for_partition").execute({"dag_run": run, "params": {"redo": 0}})
+    assert day["conf"]["source"] == f"{api.root}/chain?day=2026-11-20"
+    assert not api.asked
 
 
 def test_a_plan_has_the_first_page_fetched_and_waits_without_a_slot(api, started):

@@ -14,8 +14,15 @@ from tests.unit.plant import rejects_of
 SECRET = "hush-hush"
 
 
+@pytest.fixture(scope="module")
+def connection(stack):
+    """Who asks the API with numbered pages."""
+    told = {"connection_id": "paged_api", "conn_type": "generic", "password": SECRET}
+    api().call("POST", "/api/v2/connections", json=told)
+
+
 @pytest.fixture
-def paged(stack, paging_api):
+def paged(connection, paging_api):
     """The API, as new."""
     paging_api.answers.clear()
     paging_api.asked.clear()
@@ -38,8 +45,6 @@ def pages_of(run, table):
 
 
 def test_numbered_pages_are_fetched_side_by_side_as_who_the_connection_says(paged):
-    connection = {"connection_id": "paged_api", "conn_type": "generic", "password": SECRET}
-    api().call("POST", "/api/v2/connections", json=connection)
     paged.fill(3, 3, 2)
     paged.answers[2] = [(429, {"Retry-After": "1"})]
     run = started("A", f"{paged.root}/numbered", respins=0)
@@ -85,12 +90,18 @@ def test_a_page_of_a_chain_is_computed_while_the_next_is_fetched_and_nobody_who_
     assert states == ["success", "success", "failed"]
 
 
-def test_a_missing_page_fails_a_run_that_may_miss_none_and_says_which_and_why(paged):
+def test_a_missing_page_fails_a_run_that_may_miss_none_and_a_retry_fetches_it(paged, stack):
     paged.fill(1, 1)
     paged.answers[2] = [403]
-    run = started("A", f"{paged.root}/numbered", respins=0)
-    assert api().wait("image_flow", run.run_id, 120) == "failed"
-    assert "page 2 answers 403" in api().failure("image_flow", run.run_id)
+    name = ["--batch", "missing-page", "--respins", "0", "--wait"]
+    done = stack.darkroom("submit", f"{paged.root}/numbered", "--flow", "A", *name)
+    assert done.returncode == 1
+    assert "failed at plan: " in done.stderr
+    assert "page 2 answers 403" in done.stderr
+    again = stack.darkroom("retry", "missing-page", "--wait")
+    assert again.returncode == 0, again.stderr
+    assert "2 items: 2 completed" in again.stdout
+    assert paged.asked == {1: 1, 2: 2}
 
 
 def test_cancelling_ends_the_chain_of_pages(paged, stack):

@@ -10,22 +10,17 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 import uvicorn
-from airflow import settings as airflow_settings
-from airflow.api_fastapi import app as airflow_app
-from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
-from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-from airflow.models import DagRun, import_all_models
-from airflow.models.base import Base
+from airflow.models import DagRun
 from airflow.utils.session import create_session
 from fastapi import FastAPI
 from tests.servers import free_port, valkey_server
+from tests.unit.airflow_app import token
 from tests.unit.plant import plan, row, run
 
 from darkroom import cli
 from darkroom.commands import elsewhere, plants, showing
 from darkroom.control import Control
 from darkroom.manifest import collect
-from darkroom.monitor.app import create_app
 from darkroom.progress import PlanNow, Progress
 from darkroom.settings import settings
 from darkroom.storage import open_store
@@ -58,20 +53,9 @@ def valkey(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def url():
-    airflow_settings.initialize()
-    import_all_models()
-    Base.metadata.create_all(airflow_settings.engine)
-    airflow = FastAPI()
-    airflow.mount("/darkroom", create_app())
-    airflow_app.init_auth_manager(airflow)
+def url(airflow):
     with served(airflow) as url:
         yield url
-    airflow_app._AuthManagerState.instance = None
-
-
-def token(role):
-    return SimpleAuthManager().generate_jwt(SimpleAuthManagerUser(username=f"a {role}", role=role))
 
 
 @pytest.fixture
@@ -81,6 +65,8 @@ def store(url, valkey, tmp_path, monkeypatch):
     monkeypatch.setenv("DARKROOM_REDIS_URL", valkey)
     monkeypatch.setenv("DARKROOM_SOURCE_ROOTS", json.dumps([str(tmp_path)]))
     monkeypatch.setenv("DARKROOM_DAILY", json.dumps(DAILY))
+    pages = {"prompts": {"root": "https://api.example.com/v1/prompts", "next": "next"}}
+    monkeypatch.setenv("DARKROOM_PAGES", json.dumps(pages))
     monkeypatch.setenv("DARKROOM_API_URL", url)
     settings.cache_clear()
     yield open_store(tmp_path.as_uri())
@@ -214,6 +200,8 @@ def test_a_source_is_refused_before_a_run_is_started(user, store, tmp_path, valk
         answer = user.post("/batches/check", json={"source": source, "flow": "A"})
         assert answer.status_code == 400
         assert told in answer.json()["detail"]
+    paged = {"source": "https://api.example.com/v1/prompts?page=1", "flow": "A"}
+    assert user.post("/batches/check", json=paged).status_code == 200
     unknown = user.post("/batches/check", json={"source": "a.jsonl", "flow": "X"})
     assert (unknown.status_code, "choose one of A, A_C" in unknown.json()["detail"]) == (400, True)
     Progress(valkey).plan("b1", PlanNow("A", 10**9))

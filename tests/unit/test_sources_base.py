@@ -6,9 +6,10 @@ import pytest
 
 from darkroom.errors import BadRequest, SourceNotAllowed
 from darkroom.flows import FLOWS
+from darkroom.paging import Paged
 from darkroom.records import Item
 from darkroom.settings import REPOSITORY
-from darkroom.sources import open_source, read
+from darkroom.sources import look_up, open_source, read
 
 GOOD = '{"custom_id":"a","prompt":"x"}\n'
 
@@ -166,3 +167,19 @@ def test_images_of_a_line_are_looked_up_beside_the_source_and_only_under_roots(r
     assert [(line.line, line.field) for line in lines[len(good) :]] == [
         (6 + n, "image") for n in range(len(bad))
     ]
+
+
+def test_an_http_source_must_lie_under_the_root_of_a_table():
+    url = "https://api.example.com/v1/prompts"
+    pages = {"prompts": Paged(root=url, next="next")}
+    look_up(f"{url}?day=2026-11-20", [], pages)
+    with pytest.raises(SourceNotAllowed, match=r"lies under no root .*: https://api"):
+        look_up("https://api.example.com/v2?token=hush", [], pages)
+    with pytest.raises(SourceNotAllowed, match="there is no table") as refused:
+        look_up(f"{url}?token=hush", [], {})
+    assert "hush" not in str(refused.value)
+
+
+def test_an_http_source_is_nothing_to_open():
+    with pytest.raises(SourceNotAllowed, match="runs of image_flow only"):
+        open_source("https://api.example.com/v1/prompts?token=hush", ["https://api.example.com"])

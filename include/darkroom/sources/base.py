@@ -38,11 +38,15 @@ def open_source(uri: str, roots: Sequence[str]) -> Source:
         roots: folders, and URLs in stores, that sources may lie in.
 
     Raises:
-        SourceNotAllowed: it lies outside every root.
+        SourceNotAllowed: it lies outside every root, or is an HTTP API.
         SourceMissing: there is nothing.
         BadRequest: it is nothing that can be read as a source.
         StoreUnavailable: the object store does not answer.
     """
+    if is_url(uri):
+        raise SourceNotAllowed(
+            f"source {uri.partition('?')[0]}: an HTTP API is read by runs of image_flow only"
+        )
     if is_remote(uri):
         return _remote(uri, tuple(roots))
     path = local_path(uri)
