@@ -8,6 +8,8 @@ BUSY = 0.8
 """Servers that compute less than this while chunks wait are not what holds the work up."""
 PATIENCE_S = 15.0
 """So long a chunk may wait for an idle lane before that says anything: a hop takes a second or two."""
+_IDLE = 0.6
+"""Servers whose lanes are taken and that compute less than this wait for the plant around them."""
 _WORTH = 0.01
 NOBODY_KNOWS = Bottleneck(
     kind="unknown", stage=None, sentence="Redis does not answer, so nobody knows what waits.",
@@ -87,6 +89,8 @@ def _slowest(stage: StageNow) -> str:
         f", {whose} {stage.utilisation:.0%} busy".replace("%", " %") if stage.utilisation is not None else ""
     )
     told = f"{_count(waiting, 'chunk')} {_verb(waiting, 'wait')}" if waiting else "it has most left to do"
+    if waiting and stage.utilisation is not None and stage.utilisation < _IDLE:
+        busy += ", and the rest is lost between items and chunks"
     return f"{stage.stage} is the bottleneck: {told}{busy}; {_effect(stage.stage, stage.more)}."
 
 

@@ -43,6 +43,14 @@ def test_one_of_each_reads_as_english():
     )
 
 
+def test_servers_that_compute_little_though_their_lanes_are_taken_are_said_to_lose_the_rest():
+    told = bottleneck([stage(utilisation=0.21)], 4, 80.0, "inspect")
+    assert (
+        "its 2 servers are 21 % busy, and the rest is lost between items and chunks; one more"
+        in told.sentence
+    )
+
+
 def test_a_stage_without_a_server_goes_before_all_else():
     without = stage(
         "enhance", why_none="there is no server of it", servers=Servers(ready=0, fenced=0, other=0)
