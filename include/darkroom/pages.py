@@ -18,6 +18,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from darkroom.ahead import ahead
 from darkroom.batches import Batch
 from darkroom.errors import PageRefused, PagesMissing
 from darkroom.inputs import is_remote, local_path
@@ -28,6 +29,7 @@ from darkroom.sources.files import Format, SourceFile
 from darkroom.storage import sha256
 
 _NAME = re.compile(r"(?P<page>\d{5})(-missing-\w+)?\.json")
+_READ_AHEAD = 32
 _NOT_FETCHED = "was not fetched"
 _NAMED = 20
 """So many missing pages a message names."""
@@ -78,7 +80,7 @@ class Pages:
         numbers = sorted(
             int(found["page"]) for name in self._names() if (found := _NAME.fullmatch(name)) and not found[2]
         )
-        return [page for number in numbers if (page := self.page(number)) is not None]
+        return [page for page in ahead(self.page, numbers, _READ_AHEAD) if page is not None]
 
     def fetch(self, number: int, headers: Mapping[str, str]) -> Page:
         """A page, as it is in the store, else as the API gives it.
@@ -141,10 +143,10 @@ class Pages:
     def grown(self, first: int) -> int | None:
         """The first page that nobody knew of when those after `first` were listed."""
         page = self.page(first)
-        known = page.count if page else None
-        if known is None or self.expected(self.there()) <= known or known >= self.api.max_pages:
+        if page is None or page.count is None:
             return None
-        return max(first, known) + 1
+        known = max(page.count, first)
+        return known + 1 if known < min(self.expected(self.there()), self.api.max_pages) else None
 
     def give_up(self, number: int, reason: str, run_id: str) -> None:
         """Keep why a run did not get a page."""

@@ -149,6 +149,14 @@ def test_numbered_pages_that_came_meanwhile_are_fetched_too(api, new):
     assert planned(fetch_all(pages)) == ["p1-1", "p2-1", "p3-1"]
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_count_of_none_or_one_leads_nowhere(api, new, count):
+    api.fill(1)
+    api.count = count
+    assert planned(fetch_all(new())) == ["p1-1"]
+    assert api.asked == {1: 1}
+
+
 def test_fewer_numbered_pages_than_told_are_empty_or_missing(api, new):
     api.fill(1, 1)
     api.count = 4
