@@ -35,7 +35,7 @@ class Group:
         return run(command, check=check, cwd=self.folder, env=clean | images)
 
     def up(self, *services: str) -> None:
-        self.compose("up", "-d", "--no-build", *services)
+        self.compose("up", "-d", "--no-build", "--no-deps", *services)
 
     def down(self, *, volumes: bool = False) -> None:
         self.compose("down", "-t", "120", *(["-v"] if volumes else []), check=False)
