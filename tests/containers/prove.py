@@ -7,11 +7,13 @@ is not proven here: the official images themselves, Docker, and the reservation 
 
 import argparse
 import contextlib
+import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
-from tests.containers.engine import CONFIGURATION, prove, proven, run, succeeds, until
+from tests.containers.engine import CONFIGURATION, REPOSITORY, prove, proven, run, succeeds, until
 from tests.containers.group import Group, forget
 from tests.containers.images import PLANT, build_plant, build_standins
 
@@ -28,6 +30,15 @@ NOT_FOR_HOSTS = {
     "POSTGRES_PASSWORD", "AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API__SECRET_KEY",
     "AIRFLOW__API_AUTH__JWT_SECRET", "ADMIN_PASSWORD", "PLANT_PASSWORD", "METRICS_TOKEN",
 }  # fmt: skip
+GIT_BUNDLE = "airflow.providers.git.bundles.git.GitDagBundle"
+PARSE_BUNDLE = """
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import DagBag
+bundle = DagBundlesManager().get_bundle("darkroom")
+bundle.initialize()
+found = DagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name="darkroom")
+print(bundle.get_current_version(), *sorted(found.dags))
+"""
 _BATCH_S = 300
 
 
@@ -50,6 +61,7 @@ def one_machine(folder: Path) -> None:
         check_secrets(plant)
         batches(plant, api, "first")
         check_log(api)
+        dags_from_git(plant)
         crashes(plant, api)
         plant.down()
         api = bring_up(plant, *HOSTS)
@@ -164,6 +176,24 @@ def check_log(api: AirflowApi) -> None:
     prove("the API shows the log of a task that ran in another container")
 
 
+def dags_from_git(plant: Group) -> None:
+    """As a bundle of a repository that is a folder here; the same DAGs as those in the image."""
+    repository = plant.folder / "inputs" / "darkroom.git"
+    shutil.rmtree(repository, ignore_errors=True)
+    run(["git", "clone", "--quiet", "--bare", str(REPOSITORY), str(repository)])
+    run(["chown", "-R", "50000", str(repository)])
+    branch = run(["git", "-C", str(REPOSITORY), "rev-parse", "--abbrev-ref", "HEAD"])
+    kwargs = {"repo_url": "/opt/darkroom/inputs/darkroom.git", "tracking_ref": branch, "subdir": "dags"}
+    bundle = {"name": "darkroom", "classpath": GIT_BUNDLE, "kwargs": kwargs}
+    variable = f"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST={json.dumps([bundle])}"
+    told = run(
+        ["podman", "exec", "-e", variable, plant.container("dag-processor"), "python", "-c", PARSE_BUNDLE]
+    )
+    version, *dags = told.splitlines()[-1].split()
+    assert "image_flow" in dags, told
+    prove(f"GitDagBundle takes the DAGs from a repository, at {version[:8]}: {', '.join(dags)}")
+
+
 def crashes(plant: Group, api: AirflowApi) -> None:
     before = {name: plant.crash(name) for name in ("postgres", "scheduler", "generate-cpu", "valkey")}
     for service, count in before.items():
@@ -176,18 +206,20 @@ def crashes(plant: Group, api: AirflowApi) -> None:
 def back_up_and_restore(plant: Group, folder: Path) -> None:
     dump, pictures = folder / "airflow.dump", folder / "store.tar"
     inside = ["podman", "exec", "-i", plant.container("postgres")]
-    login = ["-U", "airflow", "-h", "127.0.0.1"]
     with dump.open("wb") as file:
-        subprocess.run([*inside, "pg_dump", *login, "-Fc", "airflow"], stdout=file, check=True)
-    run(["podman", "volume", "export", "darkroom_store", "-o", str(pictures)])
+        subprocess.run([*inside, "pg_dump", "-U", "airflow", "-Fc", "airflow"], stdout=file, check=True)
+    store = ["podman", "run", "--rm", "-i", "-v", "darkroom_store:/store", PLANT, "tar", "-C", "/store"]
+    with pictures.open("wb") as file:
+        subprocess.run([*store, "-cf", "-", "."], stdout=file, check=True)
     plant.down(volumes=True)
     plant.up(*ENGINES)
     plant.wait_healthy(*ENGINES)
     with dump.open("rb") as file:
-        subprocess.run([*inside, "pg_restore", *login, "-d", "airflow"], stdin=file, check=True)
+        subprocess.run([*inside, "pg_restore", "-U", "airflow", "-d", "airflow"], stdin=file, check=True)
     plant.up("init")
     plant.wait_initialised()
-    run(["podman", "volume", "import", "darkroom_store", str(pictures)])
+    with pictures.open("rb") as file:
+        subprocess.run([*store, "-xf", "-"], stdin=file, check=True)
     api = bring_up(plant, *HOSTS)
     assert api.run_state("image_flow", "first-b") == "success"
     prove(f"dump and store, put into fresh volumes, are the plant again: {verify(plant, 'first-b')}")
