@@ -5,7 +5,7 @@ from typing import Any
 
 from airflow.sdk.plugins_manager import AirflowPlugin
 
-from darkroom.orchestration import listener
+from darkroom.orchestration import annotations, listener
 from darkroom.orchestration.deadlines import DeadlineOfRun
 
 
@@ -13,7 +13,7 @@ class DarkroomPlugin(AirflowPlugin):
     """Every process of Airflow's loads this, tasks too: what is heavy waits until the api-server asks."""
 
     name = "darkroom"
-    listeners = (listener,)
+    listeners = (listener, annotations)
     deadline_references = (DeadlineOfRun,)
 
     @cached_property

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Receiver(ThreadingHTTPServer):
-    """Answers as it is told, first answer first, then 204; keeps the headers and bodies it got."""
+    """Answers as it is told, first answer first, then 204; keeps the headers, bodies and paths it got."""
 
     daemon_threads = True
 
@@ -17,6 +17,7 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers = []
         self.got = []
+        self.paths = []
         self.let_go = threading.Event()
 
     @property
@@ -28,6 +29,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.got.append((dict(self.headers), body))
+        self.server.paths.append(self.path)
         answer = self.server.answers.pop(0) if self.server.answers else 204
         if answer == "hang":
             self.server.let_go.wait(30)

@@ -63,6 +63,15 @@ class Report:
         yield f"results: {self.part_uri}"
 
     @property
+    def figures(self) -> dict[str, float]:
+        """For whoever reads the log by machine: `duration_s` of this try, `busy_s` of the model."""
+        return {
+            "items": self.items, "completed": self.completed, "rejected": self.rejected,
+            "failed": self.failed, "undone": self.undone, "computed": self.computed, "found": self.found,
+            "tries": self.tries, "busy_s": round(self.busy_s, 3), "duration_s": round(self.seconds, 3),
+        }  # fmt: skip
+
+    @property
     def _came_to(self) -> str:
         return (
             f"{self.completed} completed, {self.rejected} rejected, {self.failed} failed, "

@@ -17,8 +17,8 @@ from pydantic_settings import (
 
 from darkroom.days import Daily
 from darkroom.errors import BadRequest
-from darkroom.retention.limits import Housekeeping
 from darkroom.paging import Paged
+from darkroom.retention.limits import Housekeeping
 from darkroom.routes import Route, RouteName
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -88,12 +88,6 @@ class Settings(BaseSettings):
     """The status file of that server, written by its supervisor; empty: it has none."""
     host: str = ""
     """The name of this host in results; default: its host name."""
-    stages: dict[str, dict[str, Any]] = {}
-    """Your own stages, and changes to those that ship with us: see docs/how-to/bring-a-model.md."""
-    flows: dict[str, dict[str, Any]] = {}
-    """Your own flows: `[flows.A_S]` with `summary` and `stages` in darkroom.toml."""
-    code: Path = REPOSITORY / "custom"
-    """The folder of your own stages' modules."""
     log_format: Literal["text", "json"] = "text"
     """`json`: every process writes its log as a JSON object a line, and a task's lines name batch, chunk,
     stage, host, try, and the item that failed."""
@@ -109,6 +103,12 @@ class Settings(BaseSettings):
     sentry_dsn: SecretStr = SecretStr("")
     """A Sentry project: it gets the errors of tasks, where in the code they are and of which batch, but no
     text of an item and no message."""
+    stages: dict[str, dict[str, Any]] = {}
+    """Your own stages, and changes to those that ship with us: see docs/how-to/bring-a-model.md."""
+    flows: dict[str, dict[str, Any]] = {}
+    """Your own flows: `[flows.A_S]` with `summary` and `stages` in darkroom.toml."""
+    code: Path = REPOSITORY / "custom"
+    """The folder of your own stages' modules."""
     implementations: dict[str, str] = {}
     """Another class for a stage than its table row names, by stage: `{"generate": "module:Class"}`."""
     server_python: str = ""
@@ -141,6 +141,11 @@ class Settings(BaseSettings):
     """What `daily_flow` runs every day: the table `[daily]`, see docs/how-to/schedule.md. Without it,
     nothing."""
 
+    housekeeping: Housekeeping = Housekeeping()
+    """What the plant keeps and for how long: the table `[housekeeping]`, see docs/how-to/operate.md."""
+    metadata_url: SecretStr = SecretStr("")
+    """Airflow's database, for the triggerer alone: it has it cleaned by `airflow db clean`."""
+
     then: dict[RouteName, Route] = {}
     """Functions of yours that say where items go on to when a batch has ended: the tables `[then.<name>]`,
     see docs/how-to/branch-on-results.md."""
@@ -154,11 +159,6 @@ class Settings(BaseSettings):
         if daily and daily.then and daily.then not in then:
             raise ValueError(f"daily.then is {daily.then!r}, and there is no table [then.{daily.then}]")
         return then
-
-    housekeeping: Housekeeping = Housekeeping()
-    """What the plant keeps and for how long: the table `[housekeeping]`, see docs/how-to/operate.md."""
-    metadata_url: SecretStr = SecretStr("")
-    """Airflow's database, for the triggerer alone: it has it cleaned by `airflow db clean`."""
 
     @field_validator("home")
     @classmethod

@@ -64,7 +64,7 @@ class Totals(InRedis):
         told: dict[str, str] = self._ask(lambda server: server.hgetall(KEY), {}, "the totals")
         read = {}
         for name, value in told.items():
-            counter, stage, label = [*name.split("/", 2), ""][:3]
+            counter, stage, label = [*name.split("/", 2), "", ""][:3]
             read[counter, stage, label] = float(value)
         return read
 

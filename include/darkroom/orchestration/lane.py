@@ -16,6 +16,7 @@ from darkroom.orchestration.gate import this_server, why_not_ready, why_stop
 from darkroom.progress import Progress
 from darkroom.serving.client import UNIX, StageClient
 from darkroom.settings import settings
+from darkroom.totals import Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def open_lane(stage: Stage, server: Server | None = None) -> Iterator[Lane]:
             host=f"{server.name}@{platform.node()}" if server.by_the_door else here.host or platform.node(),
             progress=Progress(redis_url := here.redis_url.get_secret_value()),
             meter=Meter(redis_url),
+            totals=Totals(redis_url),
             input_roots=here.input_roots,
             grace_s=here.server_grace_s,
             alone_lock=locks / f"alone-{key}.lock",

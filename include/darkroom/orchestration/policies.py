@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from airflow import settings as airflow_settings
+from airflow.configuration import conf
 from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.policies import hookimpl
 from airflow.utils.types import DagRunType
@@ -26,6 +27,8 @@ airflow_settings.task_instance_mutation_hook.is_noop = False
 
 if sys.argv[1:3] == ["celery", "worker"]:
     import_module("darkroom.orchestration.preload")  # waits for Celery's signal; nothing heavy yet
+if conf.getboolean("sentry", "sentry_on", fallback=False):
+    import_module("darkroom.orchestration.scrubbing")  # before any task can fail
 
 
 @hookimpl

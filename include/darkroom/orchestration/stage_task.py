@@ -42,19 +42,24 @@ class RunStage(BaseOperator):
 
     def execute(self, context: Any) -> str:
         """Run the chunk; what came of it, in a line."""
+        from darkroom.annotation import annotated
         from darkroom.errors import ChunkPaused, ChunkStopped, NewerSchema, StoreUnavailable
         from darkroom.fence import is_hosts_fault
         from darkroom.orchestration.gate import fence_of
         from darkroom.orchestration.lane import choose_server
         from darkroom.orchestration.tasks import batch_of
+        from darkroom.settings import settings
+        from darkroom.totals import Totals
 
         batch, stage = batch_of(context), STAGES[self.stage_name]
-        server = choose_server(stage)
+        server, totals = choose_server(stage), Totals(settings().redis_url.get_secret_value())
         try:
             report, crawls = self._run(batch, stage, server, context)
         except ChunkPaused:
+            totals.interrupted(stage.name, "paused")
             self.defer(trigger=Resumed(batch.batch_id), method_name="resumed")
         except ChunkStopped as stopped:  # goes on from the images that exist
+            totals.interrupted(stage.name, "stopped")
             if not stopped.retryable:
                 raise
             somebody_waits = context["params"]["priority"] == INTERACTIVE
@@ -62,12 +67,15 @@ class RunStage(BaseOperator):
                 _in(NOW_RETRY_S if somebody_waits else STOPPED_RETRY_S)
             ) from stopped
         except StoreUnavailable as error:
+            totals.interrupted(stage.name, "stopped")
             self.log.warning("paused, for the store refuses; looking again in %d s: %s", STORE_RETRY_S, error)
             raise AirflowRescheduleException(_in(STORE_RETRY_S)) from error
         except NewerSchema as error:
+            totals.interrupted(stage.name, "stopped")
             self.log.warning("put back for a host that is upgraded: %s", error)
             raise AirflowRescheduleException(_in(STOPPED_RETRY_S)) from error
         except Exception as error:
+            totals.interrupted(stage.name, "failed")
             if server.name and is_hosts_fault(error):
                 fence_of(server.name).strike(str(error))
             raise
@@ -76,8 +84,9 @@ class RunStage(BaseOperator):
                 fence_of(server.name).strike(f"many times slower than the others: {report}")
             elif not report.out_of_time:
                 fence_of(server.name).clear()
-        for line in report.lines():
-            self.log.info(line)
+        with annotated(**report.figures):
+            for line in report.lines():
+                self.log.info(line)
         return (
             f"{batch.batch_id} chunk {self.chunk_id}, {stage.name} on {server.name or 'this host'}: {report}"
         )

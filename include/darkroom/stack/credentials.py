@@ -31,6 +31,8 @@ class Credentials:
     """Longer than HS512 wants, else PyJWT warns at every token."""
     api_secret_key: str = field(default_factory=_token, repr=False)
     admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(12), repr=False)
+    metrics_token: str = field(default_factory=_token, repr=False)
+    """For a Prometheus: it may read `/darkroom/metrics`, and nothing else."""
 
     @classmethod
     def load_or_create(cls, path: Path) -> "Credentials":

@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from darkroom.settings import REPOSITORY
+from darkroom.settings import REPOSITORY, settings
 from darkroom.stack.airflow_settings import environ
 from darkroom.stack.home import Home
 from darkroom.stack.join import Join
 from darkroom.stack.layout import BROKER, PROGRESS, RESULTS, Stack
+from darkroom.stack.outlets import outlets
 
 MARK = "DARKROOM_STACK_OF"
 """In every process of a stack, with its state folder: that is how leftovers of a crash are found.
@@ -57,6 +58,7 @@ def joined(join: Join, home: Home) -> dict[str, str]:
         "result_backend": join.result_url,
     }
     return {
+        **outlets(settings()),
         **environ("laptop", values, with_secrets=False),
         **environ(join.profile, values, with_secrets=False),
         # Airflow wants some database to record the command line in; by default it would create a file.
@@ -68,6 +70,7 @@ def joined(join: Join, home: Home) -> dict[str, str]:
 def airflow(stack: Stack) -> dict[str, str]:
     """For Airflow's own processes."""
     return {
+        **outlets(settings()),
         **environ("laptop", _values(stack), with_secrets=True),
         "DARKROOM_REDIS_URL": stack.redis_url(PROGRESS),
     }

@@ -53,6 +53,11 @@ class Home:
         return self.path / "secrets.json"
 
     @property
+    def metrics_token(self) -> Path:
+        """What a Prometheus on this machine shows at `/darkroom/metrics`: its `credentials_file`."""
+        return self.path / "run" / "metrics-token"
+
+    @property
     def warm_up(self) -> Path:
         """The sources of the warm-up batches."""
         return self.path / "warm-up"

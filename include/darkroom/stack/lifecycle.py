@@ -17,7 +17,7 @@ from darkroom.stack.launch import Launch, Report, Step
 from darkroom.stack.layout import Stack
 from darkroom.stack.leftovers import end_leftovers
 from darkroom.stack.part import Part
-from darkroom.stack.parts import parts
+from darkroom.stack.parts import metrics_token, parts
 from darkroom.stack.ports import choose_ports, usual_ports
 from darkroom.stack.postgres import Postgres
 from darkroom.stack.ready import make_pools, wait_until_parsed, warm_up
@@ -122,6 +122,7 @@ def _prepare(home: Home, supervisor: Supervisor) -> list[str]:
     write_private(
         home.airflow / "passwords.json", json.dumps({ADMIN: stack.credentials.admin_password}) + "\n"
     )
+    write_private(home.metrics_token, metrics_token(stack))
     # Without it each process would write a default one, with keys of its own.
     write_private(home.airflow / "airflow.cfg", "# Set by the environment: see docs/settings.md.\n")
     home.forget_servers()

@@ -79,6 +79,11 @@ def _login(stack: Stack) -> dict[str, str]:
     }
 
 
+def metrics_token(stack: Stack) -> str:
+    """Who shows it may read the plant's metrics: what the settings say, else one that was generated."""
+    return settings().metrics_token.get_secret_value() or stack.credentials.metrics_token
+
+
 def _engines(stack: Stack) -> list[Part]:
     postgres, port = Postgres.place(stack.home), stack.ports["postgres"]
     return [
@@ -117,7 +122,8 @@ def _airflow(stack: Stack) -> list[Part]:
 
     api = Part(
         "api-server", (_PYTHON, "-m", "airflow", "api-server"),
-        lambda _: health.airflow_answers(stack.api_url), ("schema",), ("postgres",), env,
+        lambda _: health.airflow_answers(stack.api_url), ("schema",), ("postgres",),
+        env | {"DARKROOM_METRICS_TOKEN": metrics_token(stack)},
     )  # fmt: skip
     # The triggerer takes 10 s and more to leave; what it watched, the next one takes up again.
     here = settings()
