@@ -3,21 +3,14 @@
 import json
 
 import pytest
-from airflow import settings as airflow_settings
-from airflow.api_fastapi import app as airflow_app
-from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
-from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-from airflow.models import import_all_models
-from airflow.models.base import Base
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from tests.unit.airflow_app import token
 from tests.unit.plant import plan, row, run, save_plan_chunk
 from tests.unit.test_contact_sheet import EVIL, Elements, png
 
 from darkroom.batches import Batch, Index
 from darkroom.contact_sheet import render
 from darkroom.manifest import collect
-from darkroom.monitor.app import create_app
 from darkroom.onward import Decision, Onward
 from darkroom.records import BatchRequest, PlannedItem, Verdict
 from darkroom.settings import settings
@@ -35,26 +28,12 @@ PLACES = (
 
 
 @pytest.fixture(scope="module")
-def users():
-    """A client for each role, over Airflow's own auth manager and a database with its tables."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "x" * 64)
-        yield _users()
-    airflow_app._AuthManagerState.instance = None
-
-
-def _users():
-    airflow_settings.initialize()
-    import_all_models()
-    Base.metadata.create_all(airflow_settings.engine)
-    airflow = FastAPI()
-    airflow.mount("/darkroom", create_app())
-    airflow_app.init_auth_manager(airflow)
+def users(airflow):
+    """A client for each role."""
 
     def client(role):
-        user = SimpleAuthManagerUser(username=f"a {role}", role=role)
-        token = SimpleAuthManager().generate_jwt(user)
-        return TestClient(airflow, headers={"Authorization": f"Bearer {token}"}, follow_redirects=False)
+        login = {"Authorization": f"Bearer {token(role)}"}
+        return TestClient(airflow, headers=login, follow_redirects=False)
 
     nobody = TestClient(airflow, follow_redirects=False)
     return {"nobody": nobody, "without rights": client(None), "viewer": client("VIEWER")}
