@@ -38,7 +38,7 @@ class Paint:
             raise RuntimeError(f"{self._server} is broken")
         while self._flag("hang") is not None:
             time.sleep(0.1)
-        if any(request.prompt.startswith("poison") for request in real):
+        if any((request.prompt or "").startswith("poison") for request in real):
             os.kill(os.getpid(), signal.SIGKILL)
         speed = float(self._flag("speed") or self._speeds.get(self._server, 1))
         time.sleep(len(real) * self._seconds_per_item / speed)
@@ -71,7 +71,7 @@ class Draw(Paint):
         return Request("canary", prompt="canary", image=PNG)
 
     def _picture(self, request: Request) -> Output:
-        return Output(image=PNG + sha256(request.prompt.encode() + request.image).digest())
+        return Output(image=PNG + sha256((request.prompt or "").encode() + request.image).digest())
 
 
 class Judge:
