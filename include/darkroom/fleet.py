@@ -1,6 +1,7 @@
 """Which model servers are there, all over the fleet: each tells it of itself, in Redis.
 
 Key `darkroom:server:{host}:{name}` = JSON of a `ServerStatus`, gone by itself when nobody renews it.
+Key `darkroom:fence-wish:{name}@{host}` = JSON of a `FenceWish`, taken by the supervisor, or gone by itself.
 Losing Redis loses it for seconds: everybody tells again.
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from darkroom.errors import DarkroomError
 from darkroom.serving.status import ServerStatus, State
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 KEEP_S = 30
 """A server that has told nothing for so long does not count."""
 _PREFIX = "darkroom:server:"
+_WISH_PREFIX = "darkroom:fence-wish:"
 
 
 class FleetUnknown(DarkroomError):
@@ -27,15 +29,48 @@ class FleetUnknown(DarkroomError):
     retryable = True
 
 
+class FenceWish(BaseModel):
+    """What a person asks of a server from afar."""
+
+    model_config = ConfigDict(frozen=True)
+    fenced: bool
+    reason: str = ""
+    """Of the fence, and who asked."""
+
+
 class Fleet:
     """The servers of the fleet; an empty URL knows of none and tells nobody."""
 
     def __init__(self, url: str) -> None:
         self._redis: Any = redis.Redis.from_url(url, decode_responses=True, socket_timeout=2) if url else None
 
-    def tell(self, host: str, status: ServerStatus) -> None:
-        """Say what a server is doing; a Redis that is down stops no server."""
-        self._try(lambda: self._redis.set(_key(host, status), status.model_dump_json(), ex=KEEP_S))
+    def tell(self, host: str, status: ServerStatus) -> FenceWish | None:
+        """Say what a server is doing, and hear what is asked of it; a Redis that is down stops no server."""
+
+        def told() -> Any:
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.set(_key(host, status), status.model_dump_json(), ex=KEEP_S)
+            pipe.getdel(f"{_WISH_PREFIX}{status.name}@{host}")
+            return pipe.execute()[1]
+
+        return _wish(self._try(told))
+
+    def ask(self, server: str, wish: FenceWish) -> None:
+        """Ask that a server be fenced or taken back, wherever it is; it is heard when that tells next.
+
+        Args:
+            server: its name all over the fleet: `generate-1@box`.
+            wish: forgotten when nobody hears it soon, so that it surprises nobody later.
+
+        Raises:
+            FleetUnknown: Redis does not answer.
+        """
+        if self._redis is None:
+            raise FleetUnknown("DARKROOM_REDIS_URL is empty")
+        try:
+            self._redis.set(f"{_WISH_PREFIX}{server}", wish.model_dump_json(), ex=KEEP_S)
+        except redis.RedisError as error:
+            raise FleetUnknown(str(error)) from error
 
     def forget(self, host: str, status: ServerStatus) -> None:
         """Say that a server has gone for good."""
@@ -65,13 +100,14 @@ class Fleet:
         """
         return waiting(self.servers(), stages)
 
-    def _try(self, call: Any) -> None:
+    def _try(self, call: Any) -> Any:
         if self._redis is None:
-            return
+            return None
         try:
-            call()
+            return call()
         except redis.RedisError as error:
             log.warning("the fleet was not told: %s", error)
+            return None
 
 
 def waiting(servers: Sequence[ServerStatus], stages: Iterable[str]) -> dict[str, str]:
@@ -86,6 +122,13 @@ def waiting(servers: Sequence[ServerStatus], stages: Iterable[str]) -> dict[str,
 
 def _key(host: str, status: ServerStatus) -> str:
     return f"{_PREFIX}{host}:{status.name}"
+
+
+def _wish(text: str | None) -> FenceWish | None:
+    try:
+        return FenceWish.model_validate_json(text) if text else None
+    except ValidationError:  # of another version
+        return None
 
 
 def _read(key: str, text: str) -> ServerStatus | None:

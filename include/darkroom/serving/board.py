@@ -4,7 +4,7 @@ import logging
 import time
 
 from darkroom.fence import Fence, fence_file
-from darkroom.fleet import Fleet
+from darkroom.fleet import FenceWish, Fleet
 from darkroom.serving.gpu import Gpu
 from darkroom.serving.status import GpuStatus, LoadReport, ServerStatus, State, status_file
 from darkroom.settings import Settings
@@ -39,8 +39,17 @@ class Board:
             self.status.write(self._file)
         except OSError as error:  # a full disk is no reason to end a server that works
             log.warning("%s: status not written: %s", self.status.name, error)
-        self._fleet.tell(self.status.host, self.status)
+        if wish := self._fleet.tell(self.status.host, self.status):
+            log.info("%s: %s: %s", self.status.name, "fenced" if wish.fenced else "unfenced", wish.reason)
+            self._heed(wish)
 
     def forget(self) -> None:
         """Tell the fleet that the server has gone for good."""
         self._fleet.forget(self.status.host, self.status)
+
+    def _heed(self, wish: FenceWish) -> None:
+        """Put up or take down the fence; it is told with the next look."""
+        if wish.fenced:
+            self.fence.put_up(wish.reason)
+        else:
+            self.fence.take_down()
