@@ -47,7 +47,8 @@ def image_flow():
     work = [*(run_flow(flow, chunk_ids) for flow in FLOWS.values()), run_shards()]
     chunk_ids >> branch >> [*work, collected]
     work >> collected >> [(again := respin()), delivered]
-    again >> delivered >> verdict() >> then()
+    again >> delivered >> (judged := verdict())
+    then(judged)
 
 
 image_flow()

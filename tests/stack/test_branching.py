@@ -9,6 +9,7 @@ from darkroom.batches import Batch
 from darkroom.commands.batches import api
 from darkroom.errors import BadRequest
 from darkroom.manifest import current, rows, verify
+from darkroom.onward import gone_on
 from darkroom.settings import settings
 from darkroom.storage import open_store
 from tests.stack.plant import finished, source, started
@@ -57,6 +58,17 @@ def test_a_function_that_fails_fails_its_run_with_the_item_and_keeps_what_was_de
     why = api().failure("image_flow", run.run_id)
     assert why.startswith("then.route: ")
     assert "json:dumps, asked of item 'i0', raised TypeError" in why
+
+
+def test_a_batch_that_has_ended_may_be_started_again_to_go_on(stack):
+    batch, summary = finished(started("A", prompts("later.jsonl", 3), options=STEPS))
+    assert gone_on(batch) == []
+    again = api().trigger("image_flow", f"{batch.batch_id}__then", {**batch.request().conf, "then": "parity"})
+    assert api().wait("image_flow", again, 120) == "success"
+    assert current(batch) == summary
+    assert sum(onward.items for onward in gone_on(batch)) == 3
+    for onward in gone_on(batch):
+        assert api().wait("image_flow", onward.batch_id, 120) == "success"
 
 
 def test_a_way_that_does_not_exist_is_refused_at_trigger_time(stack):

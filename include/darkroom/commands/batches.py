@@ -74,7 +74,8 @@ def submit(
     The source must lie under an allowed root: examples/, inputs/, or what DARKROOM_SOURCE_ROOTS lists. It is
     read by the plant: where DARKROOM_API_URL leads to one elsewhere, it is a path there, or an object in a
     store; nothing is uploaded. While more hours of work wait than DARKROOM_MAX_BACKLOG_HOURS, no batch is
-    started: exit code 2, with the expected wait and when to come back; --force starts it anyway.
+    started: exit code 2, with the expected wait and when to come back; --force starts it anyway. With --then,
+    --wait goes on until the batches have ended that its items go on to; --json then gives a line for each.
 
     For example:
 

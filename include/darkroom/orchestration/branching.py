@@ -3,6 +3,7 @@
 from typing import Any
 
 from airflow.sdk import get_current_context, task, task_group
+from airflow.sdk.definitions.xcom_arg import XComArg
 
 from darkroom.api import DAG_ID
 from darkroom.orchestration.children import start
@@ -40,6 +41,8 @@ def route() -> list[dict[str, Any]]:
 
 
 @task_group(tooltip="what a function of yours sends on to another flow, as batches of their own")
-def then() -> None:
+def then(judged: XComArg) -> None:
     """Start a run for each next flow. Nobody waits for it: each is a batch like any other."""
-    start(route(), DAG_ID)
+    routed = route()
+    # To both, so that the branch skips both at once, and the run has ended then.
+    judged >> [routed, start(routed, DAG_ID)]
