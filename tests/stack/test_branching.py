@@ -60,7 +60,7 @@ def test_a_function_that_fails_fails_its_run_with_the_item_and_keeps_what_was_de
     assert "json:dumps, asked of item 'i0', raised TypeError" in why
 
 
-def test_a_batch_that_has_ended_may_be_started_again_to_go_on(stack):
+def test_the_function_may_be_asked_of_a_batch_that_ended_without(stack):
     batch, summary = finished(started("A", prompts("later.jsonl", 3), options=STEPS))
     assert gone_on(batch) == []
     again = api().trigger("image_flow", f"{batch.batch_id}__then", {**batch.request().conf, "then": "parity"})
