@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from darkroom.api import RIDE_OUT_S, ApiError
+from darkroom.api import RIDE_OUT_S, AirflowApi, ApiError
 from darkroom.commands.batches import Json
 from darkroom.commands.connection import api
 from darkroom.commands.watching import duration
@@ -50,16 +50,17 @@ def top(
 
       darkroom top --json | jq -r .bottleneck.sentence
     """
+    plant = api()
     if as_json:
-        typer.echo(_look().model_dump_json(indent=1))
+        typer.echo(_look(plant).model_dump_json(indent=1))
         return
     console = Console()
     if once or not console.is_terminal:
-        console.print(drawn(_look()))
+        console.print(drawn(_look(plant)))
         return
     with Screen(console=console, auto_refresh=False, screen=True) as screen:
         while True:
-            screen.update(drawn(_look()), refresh=True)
+            screen.update(drawn(_look(plant)), refresh=True)
             time.sleep(LOOK_EVERY_S)
 
 
@@ -67,8 +68,8 @@ def top(
     retry=retry_if_exception_type(ApiError), stop=stop_after_delay(RIDE_OUT_S),
     wait=wait_exponential(0.5, max=5), reraise=True,
 )  # fmt: skip
-def _look() -> Overview:
-    return Overview.model_validate(api().darkroom("GET", "/api/plant"))
+def _look(plant: AirflowApi) -> Overview:
+    return Overview.model_validate(plant.darkroom("GET", "/api/plant"))
 
 
 def drawn(plant: Overview) -> RenderableType:
