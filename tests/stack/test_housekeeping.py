@@ -41,7 +41,7 @@ def test_an_old_batch_and_its_records_go_and_one_that_waits_stays_however_old(st
     one = json.dumps({"custom_id": "a", "prompt": "a small green square"})
     old = started("A", source("old.jsonl", one))
     batch, _ = finished(old)
-    waits = started("A", source("old.jsonl", one), not_before="2100-01-01T00:00Z")
+    waits = started("A", source("old.jsonl", one), not_before="2100-01-01T00:00:00Z")
     waiting = batch_of(waits)
     waiting.store.create_json(f"{waiting.root}/plan/params.json", {})
     try:
