@@ -14,7 +14,7 @@ from argparse import ArgumentParser
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from darkroom.api import CHILD_DAG_ID, DAG_ID
+from darkroom.api import CHILD_DAG_ID, DAG_ID, PAGES_DAG_ID
 from darkroom.records import batch_id_for
 from darkroom.retention.tally import Tally
 
@@ -38,7 +38,7 @@ def live_batches() -> list[str]:
     with create_session() as session:
         runs = session.execute(
             select(DagRun.run_id, DagRun.conf).where(
-                DagRun.dag_id.in_([DAG_ID, CHILD_DAG_ID]), DagRun.state.in_(_UNFINISHED)
+                DagRun.dag_id.in_([DAG_ID, CHILD_DAG_ID, PAGES_DAG_ID]), DagRun.state.in_(_UNFINISHED)
             )
         )
         return sorted({batch_id_for((conf or {}).get("batch_id"), run_id) for run_id, conf in runs})
