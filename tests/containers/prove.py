@@ -26,6 +26,7 @@ HOSTS = ("generate-cpu", "enhance-cpu", "inspect-cpu")
 LAN = "10.99.0.1"
 """An address of this machine that no other can reach: where further hosts find the plant."""
 URL = "http://127.0.0.1:8080"
+SOURCES = {"A_C": "examples/prompts.jsonl", "B_C": "examples/photos"}
 NOT_FOR_HOSTS = {
     "POSTGRES_PASSWORD", "AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API__SECRET_KEY",
     "AIRFLOW__API_AUTH__JWT_SECRET", "ADMIN_PASSWORD", "PLANT_PASSWORD", "METRICS_TOKEN",
@@ -59,7 +60,8 @@ def one_machine(folder: Path) -> None:
         prove("one port is published, the UI's, on loopback")
         check_login(plant)
         check_secrets(plant)
-        batches(plant, api, "first")
+        batch(plant, api, "first-a", "A_C")
+        batch(plant, api, "first-b", "B_C")
         check_log(api)
         dags_from_git(plant)
         crashes(plant, api)
@@ -67,7 +69,7 @@ def one_machine(folder: Path) -> None:
         api = bring_up(plant, *HOSTS)
         assert api.run_state("image_flow", "first-a") == "success"
         prove(f"after `down` and `up` runs and pictures are there: {verify(plant, 'first-a')}")
-        batches(plant, api, "second")
+        batch(plant, api, "second", "A_C")
         back_up_and_restore(plant, folder)
     finally:
         plant.down(volumes=True)
@@ -95,7 +97,8 @@ def two_hosts(folder: Path) -> None:
         one.wait_healthy("generate-cpu")
         two.wait_healthy("enhance-cpu", "inspect-cpu")
         prove("two hosts, each a project with a network of its own, join by broker, API and S3 store alone")
-        batches(plant, api, "hosts")
+        batch(plant, api, "hosts-a", "A_C")
+        batch(plant, api, "hosts-b", "B_C")
     finally:
         for group in (one, two, plant):
             group.down(volumes=True)
@@ -135,13 +138,11 @@ def is_parsed(api: AirflowApi) -> bool:
         return False
 
 
-def batches(plant: Group, api: AirflowApi, name: str) -> None:
-    for flow, source, letter in (("A_C", "examples/prompts.jsonl", "a"), ("B_C", "examples/photos", "b")):
-        run_id = f"{name}-{letter}"
-        api.trigger("image_flow", run_id, {"flow": flow, "source": source, "batch_id": run_id})
-        state = api.wait("image_flow", run_id, _BATCH_S)
-        assert state == "success", f"{run_id} ended as {state}: {api.failure('image_flow', run_id)}"
-        prove(f"a batch of {flow} by REST: {verify(plant, run_id)}")
+def batch(plant: Group, api: AirflowApi, run_id: str, flow: str) -> None:
+    api.trigger("image_flow", run_id, {"flow": flow, "source": SOURCES[flow], "batch_id": run_id})
+    state = api.wait("image_flow", run_id, _BATCH_S)
+    assert state == "success", f"{run_id} ended as {state}: {api.failure('image_flow', run_id)}"
+    prove(f"a batch of {flow} by REST: {verify(plant, run_id)}")
 
 
 def verify(plant: Group, batch_id: str) -> str:
@@ -200,7 +201,7 @@ def crashes(plant: Group, api: AirflowApi) -> None:
         plant.wait_restarted(service, count)
     plant.wait_healthy(*ENGINES, *CONTROL, *HOSTS)
     prove(f"{', '.join(before)}, killed together, are restarted by policy, and all is healthy again")
-    batches(plant, api, "after-crashes")
+    batch(plant, api, "after-crashes", "A_C")
 
 
 def back_up_and_restore(plant: Group, folder: Path) -> None:
