@@ -10,6 +10,7 @@ import httpx
 import pytest
 import yaml
 
+from darkroom.stack.layout import PROGRESS
 from darkroom.totals import Totals
 from tests.servers import free_port
 from tests.stack.plant import finished, source, started, until
@@ -61,7 +62,7 @@ def ask(client, query):
 
 def test_every_query_finds_what_it_is_about_in_a_plant_that_has_worked(stack, tmp_path):
     with prometheus(stack, tmp_path) as client:
-        totals = Totals(stack.addresses.redis_url(2))
+        totals = Totals(stack.addresses.redis_url(PROGRESS))
         until(lambda: ask(client, 'up{job="darkroom"} == 1'), "the plant is scraped")
         before = totals.read()
         items = [{"custom_id": f"p{n}", "prompt": "a large red circle", "seed": time.time_ns() % 2**31 + n}

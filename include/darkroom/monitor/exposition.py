@@ -5,20 +5,46 @@ item.
 Source: https://prometheus.io/docs/practices/naming/
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Final, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
 from darkroom import __version__
 from darkroom.overview import Overview, ServerNow, StageNow
+from darkroom.serving.status import GpuStatus
 from darkroom.totals import BATCH_ITEMS, BEYOND, CHUNK_S
 
 Totals = Mapping[tuple[str, str, str], float]
 """As `totals.Totals.read` gives them: by name, stage and label."""
 _MB = 1_000_000
+_Key = TypeVar("_Key", bound=tuple[str, ...])
+"""The values of a metric's labels."""
+_OF_A_STAGE: Final[tuple[tuple[str, str, Callable[[StageNow], float | None]], ...]] = (
+    ("darkroom_items_waiting", "Items in front of a stage", lambda one: one.items_waiting),
+    ("darkroom_items_in_flight", "Items of running chunks that are not finished with",
+     lambda one: one.items_in_flight),
+    ("darkroom_items_remaining", "Items that a stage has still to finish with",
+     lambda one: one.items_remaining),
+    ("darkroom_utilisation_ratio", "Share of the last minute in which the ready servers computed",
+     lambda one: one.utilisation),
+    ("darkroom_wait_expected_seconds", "How long a chunk that comes now will wait, by Little's law",
+     lambda one: one.wait.expected_s),
+    ("darkroom_wait_measured_seconds", "How long the chunks that run now have waited",
+     lambda one: one.wait.measured_s),
+    ("darkroom_wait_longest_seconds", "How long the chunk that waits longest has waited",
+     lambda one: one.wait.longest_s),
+    ("darkroom_stage_time_left_seconds", "Until the stage has done its work, if it alone counted",
+     lambda one: one.time_left_s),
+)  # fmt: skip
+_OF_A_GPU: Final[tuple[tuple[str, str, Callable[[GpuStatus], float]], ...]] = (
+    ("darkroom_gpu_temperature_celsius", "Of a GPU", lambda gpu: gpu.temperature_c),
+    ("darkroom_gpu_memory_used_bytes", "Of a GPU", lambda gpu: gpu.memory_used_mb * _MB),
+    ("darkroom_gpu_memory_size_bytes", "Of a GPU", lambda gpu: gpu.memory_total_mb * _MB),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +123,7 @@ def _stages(stages: Sequence[StageNow]) -> Iterator[Metric]:
     yield _gauge("darkroom_lanes", "Worker slots that feed servers", lanes, "stage", "state")
     yield _gauge("darkroom_chunks", "Chunks that have not ended, by where they are",
                  chunks, "stage", "state")  # fmt: skip
-    for name, what, of in (
-        ("darkroom_items_waiting", "Items in front of a stage", lambda one: one.items_waiting),
-        ("darkroom_items_in_flight", "Items of running chunks that are not finished with",
-         lambda one: one.items_in_flight),
-        ("darkroom_items_remaining", "Items that a stage has still to finish with",
-         lambda one: one.items_remaining),
-        ("darkroom_utilisation_ratio", "Share of the last minute in which the ready servers computed",
-         lambda one: one.utilisation),
-        ("darkroom_wait_expected_seconds", "How long a chunk that comes now will wait, by Little's law",
-         lambda one: one.wait.expected_s),
-        ("darkroom_wait_measured_seconds", "How long the chunks that run now have waited",
-         lambda one: one.wait.measured_s),
-        ("darkroom_wait_longest_seconds", "How long the chunk that waits longest has waited",
-         lambda one: one.wait.longest_s),
-        ("darkroom_stage_time_left_seconds", "Until the stage has done its work, if it alone counted",
-         lambda one: one.time_left_s),
-    ):  # fmt: skip
+    for name, what, of in _OF_A_STAGE:
         known = {(one.stage,): float(value) for one in stages if (value := of(one)) is not None}
         yield _gauge(name, what, known, "stage")
 
@@ -135,12 +145,8 @@ def _servers(servers: Sequence[ServerNow]) -> Iterator[Metric]:
     starts = {(one.stage, one.host, one.name): float(one.starts) for one in servers}
     yield _gauge("darkroom_server_starts", "Of its process, since its supervisor started", starts, *labels)
     gpus = {(one.host, str(one.gpu.index)): one.gpu for one in servers if one.gpu is not None}
-    for name, what, of in (
-        ("darkroom_gpu_temperature_celsius", "Of a GPU", lambda gpu: gpu.temperature_c),
-        ("darkroom_gpu_memory_used_bytes", "Of a GPU", lambda gpu: gpu.memory_used_mb * _MB),
-        ("darkroom_gpu_memory_size_bytes", "Of a GPU", lambda gpu: gpu.memory_total_mb * _MB),
-    ):
-        yield _gauge(name, what, {key: float(of(gpu)) for key, gpu in gpus.items()}, "host", "gpu")
+    for name, what, of_gpu in _OF_A_GPU:
+        yield _gauge(name, what, {key: float(of_gpu(gpu)) for key, gpu in gpus.items()}, "host", "gpu")
 
 
 def _totals(totals: Totals) -> Iterator[Metric]:
@@ -178,7 +184,7 @@ def _histogram(name: str, what: str, totals: Totals, kind: str, bounds: Sequence
     return family
 
 
-def _gauge(name: str, what: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
+def _gauge(name: str, what: str, values: Mapping[_Key, float], *labels: str) -> Metric:
     family = GaugeMetricFamily(name, what, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)

@@ -4,7 +4,7 @@ Messages quote what a source or a model said, so they stay in the log of the tas
 `[sentry] before_send` to Sentry as text, which then fails; so this is a processor of all events of a process.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from sentry_sdk.scope import add_global_event_processor
 
@@ -36,4 +36,4 @@ def _scrubbed(error: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "value": "(see the log of the task)", "stacktrace": {"frames": told}}
 
 
-add_global_event_processor(scrub)
+add_global_event_processor(cast(Any, scrub))

@@ -87,7 +87,8 @@ SETTINGS = tuple(Setting(*row) for row in (
     ("api", "secret_key", "$api_secret_key", None, "generated; signs sessions", True),
     ("api_auth", "jwt_secret", "$jwt_secret", None, "generated, and shared by api-server, scheduler, triggerer and dag-processor, which sign for one another", True),
     ("logging", "colored_console_log", "False", "False", "the logs are files"),
-    ("logging", "uvicorn_logging_level", "WARNING", "WARNING", "else every heartbeat of every task is a line in the api-server's log"),
+    ("logging", "uvicorn_logging_level", "WARNING", "WARNING", "it has nothing to say that Airflow does not"),
+    ("logging", "namespace_levels", "http.access=WARNING", "http.access=WARNING", "else every heartbeat of every task is a line in the api-server's log"),
 ))  # fmt: skip
 
 
