@@ -173,7 +173,8 @@ def check_secrets(plant: Group) -> None:
 def check_log(api: AirflowApi) -> None:
     path = "/api/v2/dags/image_flow/dagRuns/first-a/taskInstances/plan/logs/1"
     lines = api.call("GET", path, headers={"Accept": "application/json"})["content"]
-    assert any("plan" in str(line) for line in lines[2:]), lines
+    assert len(lines) > 3, lines
+    assert "Could not read" not in str(lines), lines
     prove("the API shows the log of a task that ran in another container")
 
 
