@@ -1,6 +1,6 @@
-"""What one look at the plant costs, with 1,000 lanes and 100 batches: `python -m bench.look`.
+"""What one look at the plant costs, with 1,000 lanes and 100 batches, and what a lane's own words do.
 
-Over a real Valkey of its own; Airflow's two queries are not in it.
+`python -m bench.look`, some seconds, over a real Valkey of its own; Airflow's two queries are not in it.
 """
 
 import gzip
@@ -9,9 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import redis
+
 from bench.report import save
 
-SERVERS, LANES, BATCHES, CHUNKS, LOOKS = 500, 2, 100, 64, 10
+SERVERS, LANES, BATCHES, CHUNKS, LOOKS, TOLD = 500, 2, 100, 64, 10, 1000
 
 
 def main() -> None:
@@ -21,10 +23,10 @@ def main() -> None:
     from darkroom.figures import Airflow, ChunksNow
     from darkroom.survey import Surveyor
 
-    folder = Path(tempfile.mkdtemp(prefix="darkroom-bench-"))
-    with valkey_server(folder) as url:
-        runs = _fill(url)
+    with tempfile.TemporaryDirectory() as folder, valkey_server(Path(folder)) as url:
         chunks = {stage: ChunksNow(500, 0, 500, 0, 0, 5.0, 60.0) for stage in ("generate", "inspect")}
+        told_ms = _told_ms(url)
+        runs = _fill(url)
         surveyor, took_s = Surveyor(url, url), list[float]()
         for _ in range(LOOKS):
             begun = time.process_time(), time.perf_counter()
@@ -37,8 +39,27 @@ def main() -> None:
         "unit": "seconds", "servers": SERVERS, "lanes": SERVERS * LANES, "batches": BATCHES,
         "chunks": 2 * BATCHES * CHUNKS, "cpu, median": round(statistics.median(took_s), 4),
         "last look, wall": round(looked, 4), "bytes of JSON": len(body.encode()),
-        "packed": len(gzip.compress(body.encode(), 1)),
+        "a lane's words, ms": told_ms, "packed": len(gzip.compress(body.encode(), 1)),
     })  # fmt: skip
+
+
+def _told_ms(url: str) -> dict[str, float]:
+    """Milliseconds, the way to Redis included."""
+    from darkroom.meter import Meter
+
+    meter, found = Meter(url), {}
+    for name, tell in {
+        "a batch of items": lambda: meter.computed("generate", "b1", 8, 0.8),
+        "a chunk": lambda: meter.chunk("generate", 12.0),
+        "a picture": lambda: meter.picture(batch_id="b1", custom_id="i", stage="generate"),
+    }.items():
+        begun = time.perf_counter()
+        for _ in range(TOLD):
+            tell()
+        found[name] = round(1000 * (time.perf_counter() - begun) / TOLD, 3)
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return found
 
 
 def _fill(url: str) -> dict[str, object]:
