@@ -48,7 +48,7 @@ def found(store):
 
 def removed(store, live=()):
     tally = Tally("batches", dry_run=False)
-    old_batches.remove_marked(store, frozenset(live), tally)
+    old_batches.remove_marked(old_batches.marked(store), frozenset(live), tally)
     return tally
 
 
@@ -105,6 +105,16 @@ def test_a_run_that_begins_meanwhile_is_put_back_and_then_begins_anew(store, mon
     removed(store)
     assert Batch(store, "b1").index() is None and not batch.exists()
     assert plan(store, [["c"]]).planned().items == 1
+
+
+def test_who_comes_late_with_an_old_answer_removes_nothing_that_has_begun_anew(store):
+    batch = made(store, "b1", 40)
+    old_batches.mark(batch)
+    late = old_batches.marked(store)
+    removed(store)
+    plan(store, [["c"]])
+    old_batches.remove_marked(late, frozenset(), Tally("batches", dry_run=False))
+    assert batch.planned().items == 1
 
 
 def test_a_folder_of_somebody_else_is_left_alone(store, tmp_path):

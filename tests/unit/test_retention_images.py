@@ -95,7 +95,7 @@ def test_pictures_of_a_batch_go_after_it(store):
     age(store, store.path(one.image_uri))
     assert swept(store).count == 0
     old_batches.mark(batch)
-    old_batches.remove_marked(store, frozenset(), Tally("batches", dry_run=False))
+    old_batches.remove_marked([batch], frozenset(), Tally("batches", dry_run=False))
     assert swept(store).count == 1
 
 

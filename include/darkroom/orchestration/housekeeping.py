@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator, Param
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from darkroom.errors import PlantAway
+from darkroom.errors import BadRequest, PlantAway
 from darkroom.retention.limits import LEAST_IMAGES_DAYS, Housekeeping
 from darkroom.retention.tally import DAY_S, Tally
 from darkroom.settings import settings
@@ -73,7 +73,8 @@ class AskMetadata(BaseTrigger):
             if process.returncode is None:
                 process.kill()
         if process.returncode:
-            yield TriggerEvent({"failed": err.decode(errors="replace")[-_TAIL:]})
+            said = err.decode(errors="replace").replace(_database(), "the database")
+            yield TriggerEvent({"failed": said[-_TAIL:]})
         else:
             yield TriggerEvent({"answer": json.loads(out.splitlines()[-1])})
 
@@ -82,8 +83,18 @@ def _environment() -> dict[str, str]:
     """That of the triggerer, with the database that Airflow takes from the process that runs triggers."""
     blocked = ("AIRFLOW__CORE__SQL_ALCHEMY_CONN", "DARKROOM_METADATA_URL")
     inherited = {name: value for name, value in os.environ.items() if name not in blocked}
-    url = settings().metadata_url.get_secret_value()
-    return inherited | ({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url} if url else {})
+    return inherited | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _database()}
+
+
+def _database() -> str:
+    """Its address, with the password.
+
+    Raises:
+        BadRequest: the triggerer was started without.
+    """
+    if url := settings().metadata_url.get_secret_value():
+        return url
+    raise BadRequest("the triggerer has no DARKROOM_METADATA_URL: give it the address of Airflow's database")
 
 
 class Clean(BaseOperator):
@@ -194,8 +205,8 @@ class CleanBatches(Clean):
 
         with store_patience():
             left = old_batches.marked(open_store(settings().store_url))
-        if left and self.days(context) is None:
-            self.ask(["live"], before_s=0.0, dry_run=bool(context["params"]["dry_run"]))
+        if left and self.days(context) is None and not context["params"]["dry_run"]:
+            self.clean(0.0, 0, Tally(self.things, dry_run=False))
         return super().execute(context)
 
     def clean(self, before_s: float, days: int, tally: Tally) -> None:
@@ -204,14 +215,19 @@ class CleanBatches(Clean):
         from darkroom.retention import old_batches
         from darkroom.storage import open_store
 
+        store = open_store(settings().store_url)
         with store_patience():
             if not tally.dry_run:
-                for old in old_batches.find(open_store(settings().store_url), before_s):
+                for old in old_batches.find(store, before_s):
                     old_batches.mark(old.batch)
-        self.ask(["live"], before_s=before_s, dry_run=tally.dry_run)
+            marked = [batch.batch_id for batch in old_batches.marked(store)]
+        self.ask(["live"], before_s=before_s, dry_run=tally.dry_run, marked=marked)
 
-    def asked(self, context: Any, event: Any, before_s: float, dry_run: bool) -> dict[str, Any]:
+    def asked(
+        self, context: Any, event: Any, before_s: float, dry_run: bool, marked: list[str]
+    ) -> dict[str, Any]:
         """Remove the others."""
+        from darkroom.batches import Batch
         from darkroom.orchestration.tasks import store_patience
         from darkroom.retention import old_batches
         from darkroom.storage import open_store
@@ -223,7 +239,7 @@ class CleanBatches(Clean):
                     if old.batch.batch_id not in live:
                         tally.add(old.size_bytes, old.written_s)
             else:
-                old_batches.remove_marked(store, frozenset(live), tally)
+                old_batches.remove_marked([Batch(store, name) for name in marked], frozenset(live), tally)
         return self.told(tally)
 
 

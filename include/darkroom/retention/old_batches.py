@@ -10,7 +10,7 @@ put back until it is gone, and then begins anew.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from darkroom.batches import Batch
@@ -61,23 +61,26 @@ def marked(store: Store) -> list[Batch]:
     return [Batch(store, path.rpartition("/")[2]) for path in sorted(paths)]
 
 
-def remove_marked(store: Store, live: frozenset[str], tally: Tally) -> None:
-    """Remove the marked batches, but those in `live`; these are marked no more.
+def remove_marked(batches: Iterable[Batch], live: frozenset[str], tally: Tally) -> None:
+    """Remove batches, but those in `live`; these are marked no more.
 
     Args:
-        store: of the plant.
-        live: the batches with runs that had not ended, as Airflow said after they were marked.
+        batches: that were marked before Airflow was asked, and no others: of those the answer knows nothing.
+        live: the batches with runs that had not ended, as Airflow said then.
         tally: told of each.
     """
-    for batch in marked(store):
-        begun = f"deleting/begun/{batch.batch_id}"
+    for batch in batches:
+        if not batch.is_going():  # another try of this task was faster, and the name may be taken again
+            continue
+        store, begun = batch.store, f"deleting/begun/{batch.batch_id}"
         # Who began while it was going was put back, so there is nothing of theirs in it.
         if batch.batch_id in live and not store.exists(begun):
             tally.notes.append(f"batch {batch.batch_id} is kept: a run of it has not ended")
         else:
             store.create_json(begun, {})
             old = _look(batch)
-            remove(store, [path for path, _ in store.list_stats(f"{batch.root}/plan") if "/index" in path])
+            # First, so that whoever looks meanwhile sees no plan rather than half of one.
+            remove(store, [path for path in store.list(f"{batch.root}/plan") if "/index" in path])
             remove(store, list(store.list(batch.root)))
             remove(store, [begun])
             tally.add(old.size_bytes if old else 0, old.written_s if old else None)
