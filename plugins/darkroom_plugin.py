@@ -15,6 +15,16 @@ class DarkroomPlugin(AirflowPlugin):
     name = "darkroom"
     listeners = (listener, annotations)
     deadline_references = (DeadlineOfRun,)
+    # Airflow takes entries out of it. No slash in front: below whatever path Airflow is served.
+    external_views = [  # noqa: RUF012
+        {
+            "name": "Darkroom",
+            "href": "darkroom/",
+            "url_route": "darkroom",
+            "destination": "nav",
+            "nav_top_level": True,
+        }
+    ]
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:

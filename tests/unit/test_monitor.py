@@ -11,6 +11,7 @@ from tests.unit.test_contact_sheet import EVIL, Elements, png
 from darkroom.batches import Batch, Index
 from darkroom.contact_sheet import render
 from darkroom.manifest import collect
+from darkroom.monitor.board import version
 from darkroom.onward import Decision, Onward
 from darkroom.records import BatchRequest, PlannedItem, Verdict
 from darkroom.settings import settings
@@ -18,6 +19,8 @@ from darkroom.storage import open_store
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 PLACES = (
+    "/darkroom/",
+    f"/darkroom/board/{version()}/board.js",
     "/darkroom/batches/b1",
     "/darkroom/batches/b1?generation=1",
     "/darkroom/batches/b1/files/manifest.parquet",
@@ -77,7 +80,7 @@ def test_a_login_without_rights_on_the_dag_gets_nothing_either(users, batch, pla
     assert (answer.status_code, answer.json()) == (403, {"detail": "Forbidden"})
 
 
-@pytest.mark.parametrize("place", ["docs", "redoc", "openapi.json", ""])
+@pytest.mark.parametrize("place", ["docs", "redoc", "openapi.json", "nothing"])
 def test_there_are_no_routes_that_nothing_guards(users, place):
     assert users["nobody"].get(f"/darkroom/{place}").status_code == 404
 

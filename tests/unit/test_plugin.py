@@ -16,8 +16,10 @@ plugins, errors = _get_plugins()
 heavy = [m for m in ("fastapi", "obstore", "pyarrow", "PIL", "numpy") if m in sys.modules]
 from airflow.plugins_manager import get_fastapi_plugins
 apps = {app["url_prefix"]: len(app["app"].routes) for app in get_fastapi_plugins()[0]}
+from airflow.plugins_manager import _get_ui_plugins
+views = [view["href"] for view in _get_ui_plugins()[0]]
 names = [plugin.name for plugin in plugins]
-print("LOADED", json.dumps({"names": names, "errors": errors, "heavy": heavy, "apps": apps}))
+print("LOADED", json.dumps({"names": names, "errors": errors, "heavy": heavy, "apps": apps, "views": views}))
 """
 
 
@@ -29,6 +31,7 @@ def test_the_plugin_is_light_until_the_api_server_asks_for_its_app():
     assert found["errors"] == {}
     assert found["heavy"] == []
     assert found["apps"]["/darkroom"] >= 3
+    assert found["views"] == ["darkroom/"]
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,27 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from darkroom.errors import StoreUnavailable
-from darkroom.monitor import batches_api, metrics, pages, plant_api
-from darkroom.monitor.access import LOGGED_IN
+from darkroom.monitor import batches_api, board, metrics, pages, plant_api, servers_api
+from darkroom.monitor.access import LOGGED_IN, SAME_ORIGIN
 
 
 def create_app() -> FastAPI:
     """All our routes; none of them answers somebody who is not logged in, or has no token to scrape."""
     # The generated pages of the API would be routes that nothing guards.
-    app = FastAPI(title="Darkroom", dependencies=[LOGGED_IN], docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Darkroom",
+        dependencies=[LOGGED_IN, SAME_ORIGIN],
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
     app.add_exception_handler(HTTPException, _refusal)
     app.add_exception_handler(StoreUnavailable, _no_store)
+    app.include_router(board.router)
     app.include_router(pages.router)
     app.include_router(batches_api.router)
     app.include_router(plant_api.router)
+    app.include_router(servers_api.router)
     app.router.routes.extend(metrics.router.routes)  # with a guard of its own, instead of the app's
     return app
 

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
+from darkroom.api import CHILD_DAG_ID, DAG_ID, PAGES_DAG_ID
 from darkroom.monitor.access import MAY_LOOK, rights
 
 router = APIRouter(dependencies=[MAY_LOOK])
@@ -40,7 +41,8 @@ def version() -> str:
 
 
 @cache
-def _packed(name: str) -> bytes:
+def packed(name: str) -> bytes:
+    """A part as it goes over the wire."""
     return gzip.compress(parts()[name], 9, mtime=0)
 
 
@@ -49,12 +51,17 @@ def _page() -> Template:
     return Template((FOLDER / _PAGE).read_text())
 
 
+def page(may: list[str]) -> str:
+    """Its HTML, for somebody who may do `start` or `fence`: buttons that would be refused are not drawn."""
+    dags = f"{DAG_ID} {CHILD_DAG_ID} {PAGES_DAG_ID}"
+    return _page().substitute(version=version(), may=" ".join(may), dags=dags)
+
+
 @router.get("/", include_in_schema=False)
 def board(may: Annotated[list[str], Depends(rights)]) -> Response:
-    """The page, with what its user may do: buttons that would be refused are not drawn."""
-    text = _page().substitute(version=version(), may=" ".join(may))
+    """The page."""
     headers = {**_GUARDED, "Cache-Control": "no-store", "Content-Security-Policy": POLICY}
-    return Response(text, media_type="text/html", headers=headers)
+    return Response(page(may), media_type="text/html", headers=headers)
 
 
 @router.get("/board/{of}/{name}", include_in_schema=False)
@@ -65,5 +72,5 @@ def part(request: Request, of: str, name: str) -> Response:
     headers = {**_FOR_EVER, "Vary": "Accept-Encoding"}
     body = parts()[name]
     if "gzip" in request.headers.get("accept-encoding", ""):
-        body, headers["Content-Encoding"] = _packed(name), "gzip"
+        body, headers["Content-Encoding"] = packed(name), "gzip"
     return Response(body, media_type=_TYPES[Path(name).suffix], headers=headers)
