@@ -130,3 +130,31 @@ def test_a_batch_id_that_another_request_has_taken_fails_the_run_at_once(dags, i
     dag_run, _, states = run(dags, flow="A_C", source="examples/prompts.csv", batch_id="t-taken")
     assert dag_run.state == DagRunState.FAILED
     assert states["plan"] == "failed"
+
+
+@pytest.fixture
+def ways(inputs, monkeypatch):
+    """A plant with ways to go on, whose functions are known before its DAGs are parsed."""
+    (inputs / "ways.py").write_text(
+        "def nobody(row, summary):\n    return None\n\ndef wrong(row, summary):\n    return row.nothing\n"
+    )
+    names = ("nobody", "wrong")
+    table = {name: {"summary": name, "function": f"ways:{name}"} for name in names}
+    monkeypatch.setenv("DARKROOM_THEN", json.dumps(table))
+    monkeypatch.setenv("DARKROOM_CODE", str(inputs))
+    monkeypatch.setattr("sys.path", list(sys.path))
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("way", "ends", "routed"),
+    [("nobody", DagRunState.SUCCESS, "success"), ("wrong", DagRunState.FAILED, "failed")],
+)
+def test_a_run_ends_well_when_nothing_goes_on_and_fails_when_its_function_does(ways, dags, way, ends, routed):
+    dag_run, batch, states = run(
+        dags, flow="A", source="examples/prompts.csv", batch_id=f"t-{way}", then=way
+    )  # fmt: skip
+    assert dag_run.state == ends
+    assert (states["deliver"], states["verdict"], states["then.route"]) == ("success", "success", routed)
+    assert states["then.start"] == ("skipped" if routed == "success" else "upstream_failed")
+    assert verify(batch).ok
