@@ -38,7 +38,8 @@ from airflow.dag_processing.dagbag import DagBag
 bundle = DagBundlesManager().get_bundle("darkroom")
 bundle.initialize()
 found = DagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name="darkroom")
-print(bundle.get_current_version(), *sorted(found.dags))
+version = bundle.get_current_version()
+print(getattr(version, "version", version), *sorted(found.dags))
 """
 _BATCH_S = 300
 
@@ -106,7 +107,8 @@ def two_hosts(folder: Path) -> None:
 
 
 def env_command(folder: Path) -> list[str]:
-    return ["podman", "run", "--rm", "--user=0", f"-v{folder}:/out", PLANT, "darkroom", "env"]
+    mine = ["--user=0", "--hostname=machine", f"-v{folder}:/out"]
+    return ["podman", "run", "--rm", *mine, PLANT, "darkroom", "env"]
 
 
 def write_env(folder: Path, *options: str) -> None:
