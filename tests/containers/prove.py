@@ -86,10 +86,8 @@ def two_hosts(folder: Path) -> None:
         write_env(folder, f"--for-host={LAN}", "--plant=/out/plant/.env", f"--path=/out/{host.project}/.env")
         append(host, "COMPOSE_PROFILES=cpu", f"HOST_NAME={host.project}")
         assert not NOT_FOR_HOSTS & set(host.environment)
-    run(["ip", "link", "add", "darkroom-lan", "type", "dummy"])
+    run(["ip", "address", "add", f"{LAN}/32", "dev", "lo"])
     try:
-        run(["ip", "addr", "add", f"{LAN}/32", "dev", "darkroom-lan"])
-        run(["ip", "link", "set", "darkroom-lan", "up"])
         plant.up("s3")
         plant.wait_healthy("s3")
         api = bring_up(plant)
@@ -103,7 +101,7 @@ def two_hosts(folder: Path) -> None:
     finally:
         for group in (one, two, plant):
             group.down(volumes=True)
-        run(["ip", "link", "delete", "darkroom-lan"], check=False)
+        run(["ip", "address", "delete", f"{LAN}/32", "dev", "lo"], check=False)
 
 
 def env_command(folder: Path) -> list[str]:
