@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     result_url: SecretStr = SecretStr("")
     """A GPU host's way to the plant: Celery's results."""
     log_folder: str = ""
-    """Where such a host writes the logs of tasks, if it shares a folder with the plant's api-server; default: a
-    folder of its own, which the UI does not see."""
+    """Where such a host writes the logs of tasks, if it shares a folder with the plant's api-server; default:
+    a folder of its own, which the UI does not see."""
     api_url: str = ""
     """Address of Airflow's API, such as `http://127.0.0.1:8080`; default: the plant on this machine. Without
     `redis_url` beside it, `submit`, `watch` and their like reach that plant by HTTP alone, from anywhere."""
