@@ -98,7 +98,7 @@ NOTE = Template(f"""{_HEAD}$refresh</head>
 <header>
 <h1>$title</h1>
 <p>$about</p>
-</header>
+$links</header>
 </body>
 </html>
 """)

@@ -224,6 +224,29 @@ def test_a_server_is_fenced_by_whoever_may_change_pools(board, valkey):
     assert wish.fenced and wish.reason == "by hand (a OP)"
 
 
+def test_by_keyboard_alone_a_batch_is_paused(board):
+    page = board("ADMIN")
+    pause = page.get_by_role("button", name="Pause b2")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if pause.evaluate("node => node === document.activeElement"):
+            break
+    assert pause.evaluate("node => getComputedStyle(node).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Resume b2")).to_be_focused()
+
+
+def test_who_listens_hears_of_another_stage_and_not_of_every_number(board, valkey):
+    page = board("VIEWER")
+    said = page.locator("#said").inner_text()
+    add_chunks("gpu_inspect", "scheduled")
+    expect(page.locator("#sentence")).to_contain_text("15 chunks wait")
+    assert page.locator("#said").inner_text() == said
+    server(valkey, "inspect-1", State.FENCED, lanes=2, reason="too hot")
+    expect(page.locator("#said")).to_contain_text("inspect has no server")
+    assert page.locator("[aria-live], [role=status]").count() == 1
+
+
 def test_it_says_since_when_nobody_answers_and_goes_on_by_itself(board):
     page = board("VIEWER")
     page.route("**/api/plant", lambda route: route.abort())

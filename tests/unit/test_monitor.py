@@ -202,3 +202,12 @@ def test_the_page_leads_to_what_has_gone_on(viewer, batch):
     batch.store.create_json(f"{batch.root}/then/parity/0001.json", decision.model_dump(mode="json"))
     page = viewer.get("/darkroom/batches/b1").text
     assert '<a href="/darkroom/batches/b1-parity-B_C">then B_C: 1 items</a>' in page
+
+
+def test_the_sheet_leads_back_to_the_board(viewer, batch):
+    assert ("a", {"href": "/darkroom/"}) in Elements(viewer.get("/darkroom/batches/b1").text).tags
+
+
+def test_the_page_before_the_first_manifest_leads_back_too(viewer, store):
+    plan(store, [["a"]])
+    assert ("a", {"href": "/darkroom/"}) in Elements(viewer.get("/darkroom/batches/b1").text).tags

@@ -57,18 +57,17 @@ def open_batch(batch_id: str) -> Batch:
 @router.get("/batches/{batch_id}")
 def contact_sheet(request: Request, batch_id: str, generation: Generation = None) -> Response:
     """The contact sheet of a manifest, with links to the files; before the first one, a page that says so."""
-    batch = open_batch(batch_id)
+    batch, here = open_batch(batch_id), request.scope["root_path"]
     generations = committed(batch)
     if not generations and generation is None:
         about = "There is no manifest yet: it is written when all chunks have ended. This page looks again."
-        return note(batch_id, about, look_again_s=_LOOK_AGAIN_S)
+        return note(batch_id, about, look_again_s=_LOOK_AGAIN_S, links=_to_the_board(here))
     shown = _one_of(generations, generation)
-    here = request.scope["root_path"]
     text = served_page(
         batch,
         summary_of(batch, shown),
         lambda uri: _image_url(batch.store, here, uri),
-        _links(batch, f"{here}/batches/{batch_id}", generations, shown),
+        _to_the_board(here) + _links(batch, f"{here}/batches/{batch_id}", generations, shown),
     )
     return HTMLResponse(text, headers=_page_headers("'self'"))
 
@@ -93,7 +92,9 @@ def image(stage: str, folder: str, key: str) -> Response:
     return _streamed(_store(), image_path(stage, key), "image/png", _FOR_EVER)
 
 
-def note(title: str, about: str, *, status: int = 200, look_again_s: int | None = None) -> HTMLResponse:
+def note(
+    title: str, about: str, *, status: int = 200, look_again_s: int | None = None, links: str = ""
+) -> HTMLResponse:
     """A page that only says something."""
     refresh = f'<meta http-equiv="refresh" content="{look_again_s}">' if look_again_s else ""
     text = NOTE.substitute(
@@ -101,6 +102,7 @@ def note(title: str, about: str, *, status: int = 200, look_again_s: int | None 
         about=html.escape(about),
         policy=html.escape(policy("'none'")),
         refresh=refresh,
+        links=links,
     )
     return HTMLResponse(text, status, headers=_page_headers("'none'"))
 
@@ -139,6 +141,11 @@ def _links(batch: Batch, here: str, generations: list[int], shown: int) -> str:
     then = [(f"{above}/{on.batch_id}", f"then {on.flow}: {on.items} items") for on in gone_on(batch)]
     rows = [row for row in (files, others if len(others) > 1 else [], then) if row]
     return "".join(f"<p>{_anchors(row)}</p>\n" for row in rows)
+
+
+def _to_the_board(here: str) -> str:
+    """The way back: inside Airflow's frame there is no other."""
+    return f"<p>{_anchors([(f'{here}/', 'the plant')])}</p>\n"
 
 
 def _anchors(links: list[tuple[str, str]]) -> str:
