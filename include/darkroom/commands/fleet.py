@@ -107,7 +107,7 @@ def _fence_of(name: str) -> Fence:
     names = ", ".join(sorted(path.stem for path in files if path.suffixes == [".json"]))
     raise BadRequest(
         f"this machine has no server {name!r}; it has: {names or 'none'}. "
-        "A server of another machine is fenced there"
+        "A server of another machine is fenced there, or on the board"
     )
 
 
