@@ -25,7 +25,9 @@ CONTROL = ("api-server", "scheduler", "dag-processor", "triggerer", "light", "ca
 HOSTS = ("generate-cpu", "enhance-cpu", "inspect-cpu")
 LAN = "10.99.0.1"
 """An address of this machine that no other can reach: where further hosts find the plant."""
-URL = "http://127.0.0.1:8080"
+PORT = 18080
+"""Not the usual one: a plant may run here."""
+URL = f"http://127.0.0.1:{PORT}"
 SOURCES = {"A_C": "examples/prompts.jsonl", "B_C": "examples/photos"}
 NOT_FOR_HOSTS = {
     "POSTGRES_PASSWORD", "AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API__SECRET_KEY",
@@ -51,13 +53,14 @@ def one_machine(folder: Path) -> None:
     assert "there is no .env yet; darkroom env writes it" in refused, refused
     prove("without .env, `config` fails and says what to do")
     write_env(folder, "--path=/out/.env")
+    use_port(plant)
     assert not succeeds(*env_command(folder), "--path=/out/.env")
     prove("`darkroom env`, in the image, writes .env and does not overwrite it")
     try:
         api = bring_up(plant, *HOSTS)
         prove("the whole stack comes up, and every health check passes")
         ports = [line for line in run(["podman", "ps", "--format", "{{.Ports}}"]).splitlines() if line]
-        assert ports == ["127.0.0.1:8080->8080/tcp"], ports
+        assert ports == [f"127.0.0.1:{PORT}->8080/tcp"], ports
         prove("one port is published, the UI's, on loopback")
         check_login(plant)
         check_secrets(plant)
@@ -82,6 +85,7 @@ def two_hosts(folder: Path) -> None:
     forget([plant.folder, one.folder, two.folder])
     write_env(folder, "--s3", "--path=/out/plant/.env")
     append(plant, f"PLANT_ADDRESS={LAN}")
+    use_port(plant)
     for host in (one, two):
         write_env(folder, f"--for-host={LAN}", "--plant=/out/plant/.env", f"--path=/out/{host.project}/.env")
         append(host, "COMPOSE_PROFILES=cpu", f"HOST_NAME={host.project}")
@@ -111,6 +115,10 @@ def env_command(folder: Path) -> list[str]:
 
 def write_env(folder: Path, *options: str) -> None:
     run([*env_command(folder), *options])
+
+
+def use_port(plant: Group) -> None:
+    append(plant, f"UI_PORT={PORT}")
 
 
 def append(group: Group, *lines: str) -> None:
