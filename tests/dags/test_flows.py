@@ -135,11 +135,11 @@ def test_a_batch_id_that_another_request_has_taken_fails_the_run_at_once(dags, i
 @pytest.fixture
 def ways(inputs, monkeypatch):
     """A plant with ways to go on, whose functions are known before its DAGs are parsed."""
-    (inputs / "ways.py").write_text(
+    (inputs / "ways_of_dags.py").write_text(
         "def nobody(row, summary):\n    return None\n\ndef wrong(row, summary):\n    return row.nothing\n"
     )
     names = ("nobody", "wrong")
-    table = {name: {"summary": name, "function": f"ways:{name}"} for name in names}
+    table = {name: {"summary": name, "function": f"ways_of_dags:{name}"} for name in names}
     monkeypatch.setenv("DARKROOM_THEN", json.dumps(table))
     monkeypatch.setenv("DARKROOM_CODE", str(inputs))
     monkeypatch.setattr("sys.path", list(sys.path))

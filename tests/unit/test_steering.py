@@ -28,7 +28,7 @@ class Runs(AirflowApi):
     def call(self, method, path, params):
         found = [
             {"dag_run_id": run.run_id, "state": run.state, "conf": run.conf}
-            for run in self.runs[path.split("/")[4]]
+            for run in self.runs.get(path.split("/")[4], [])
             if params.get("conf_contains", "") in str(run.conf)
             and run.state in (params.get("state") or [run.state])
         ]
