@@ -10,7 +10,14 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import Any
 
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity import (
+    retry,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential,
+    wait_random_exponential,
+)
 
 from darkroom.airflow_session import AirflowSession, ApiError, RunExists
 from darkroom.errors import BadRequest
@@ -26,6 +33,8 @@ _PAGE = 100
 """Rows that the API gives at most at once."""
 _LOOKS = 10
 """So often at most `end_runs` looks for runs that were started while it ended others."""
+_TRIES = 5
+"""To end a run."""
 FINAL_STATES = ("success", "failed")
 
 
@@ -98,6 +107,11 @@ class AirflowApi(AirflowSession):
         """Have all tasks of a run run again."""
         self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json={"dry_run": False})
 
+    # Airflow takes the rows of all its tasks for it, which can deadlock with the scheduler: answered by 500.
+    @retry(
+        retry=retry_if_exception_type(ApiError), stop=stop_after_attempt(_TRIES),
+        wait=wait_random_exponential(0.2, max=2), reraise=True,
+    )  # fmt: skip
     def fail(self, dag_id: str, run_id: str) -> None:
         """End a run: its tasks are stopped and it counts as failed."""
         self.call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})

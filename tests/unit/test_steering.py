@@ -4,7 +4,7 @@ import pytest
 from tests.servers import valkey_server
 from tests.unit.plant import plan
 
-from darkroom.api import AirflowApi, Run, RunExists
+from darkroom.api import AirflowApi, ApiError, Run, RunExists
 from darkroom.commands import admission, batches, plants, steering
 from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID
 from darkroom.control import Control
@@ -190,3 +190,17 @@ def test_what_a_person_ended_by_hand_keeps_nobody_out(runs, url):
     Progress(url).plan("b1", PlanNow("A", 10**9))
     admission.check_backlog(force=False)
     assert Progress(url).read("b1").ended == "failed"
+
+
+def test_to_end_a_run_is_tried_again_when_airflow_deadlocks_with_its_scheduler():
+    class Deadlocked(AirflowApi):
+        asked = 0
+
+        def call(self, method, path, **arguments):
+            self.asked += 1
+            if self.asked == 1:
+                raise ApiError("Airflow's API answered 500: Database error")
+
+    api = Deadlocked("http://127.0.0.1")
+    api.fail(DAG_ID, "r")
+    assert api.asked == 2
