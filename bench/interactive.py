@@ -90,14 +90,17 @@ def _wait_until_full(run_id: str) -> None:
     Raises:
         SystemExit: it does not, so there is nothing to measure beside.
     """
-    from darkroom.api import DAG_ID
+    from darkroom.api import CHILD_DAG_ID, DAG_ID
     from darkroom.commands.batches import api
     from darkroom.flows import STAGES
 
     until, lanes = time.monotonic() + _FULL_S, STAGES["generate"].lanes
     while True:
-        chunks = [ti for ti in api().task_instances(DAG_ID, run_id) if ti["task_id"] == "a_c.generate"]
-        states = [ti["state"] for ti in chunks]
+        children = [(CHILD_DAG_ID, run.run_id) for run in api().runs_of_batch(CHILD_DAG_ID, run_id)]
+        states = [
+            ti["state"] for run in [(DAG_ID, run_id), *children] for ti in api().task_instances(*run)
+            if ti["task_id"] == "a_c.generate"
+        ]  # fmt: skip
         if states.count("running") == lanes and states.count("scheduled"):
             return
         if time.monotonic() > until:
