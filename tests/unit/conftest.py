@@ -31,3 +31,21 @@ def airflow():
 
     with app() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory):
+    from tests.servers import valkey_server  # not where only model servers are tested
+
+    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@pytest.fixture
+def url(valkey):
+    """The URL of a real Valkey, empty."""
+    import redis
+
+    with redis.Redis.from_url(valkey) as client:
+        client.flushall()
+    return valkey

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 
 import pytest
-import redis
-from tests.servers import free_port, valkey_server
+from tests.servers import free_port
 
 from darkroom.api import ApiError
 from darkroom.capacity import Capacity
@@ -12,19 +11,6 @@ from darkroom.fleet import Fleet, FleetUnknown
 from darkroom.flows import LIGHT_POOL, SHIPPED_STAGES
 from darkroom.presence import PATIENCE_S
 from darkroom.serving.status import ServerStatus, State
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
-
-
-@pytest.fixture
-def url(valkey):
-    with redis.Redis.from_url(valkey) as client:
-        client.flushall()
-    return valkey
 
 
 @dataclass

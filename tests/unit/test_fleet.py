@@ -4,26 +4,13 @@ import json
 
 import pytest
 import redis
-from tests.servers import free_port, valkey_server
+from tests.servers import free_port
 
 from darkroom.fleet import Fleet, FleetUnknown
 from darkroom.plant import MARKER, CannotJoin, announce, check_that_it_is_ours, mark
 from darkroom.records import SCHEMA_VERSION
 from darkroom.serving.status import ServerStatus, State
 from darkroom.storage import open_store
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
-
-
-@pytest.fixture
-def url(valkey):
-    with redis.Redis.from_url(valkey) as client:
-        client.flushall()
-    return valkey
 
 
 @pytest.fixture

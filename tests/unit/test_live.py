@@ -6,26 +6,13 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.servers import free_port, valkey_server
+from tests.servers import free_port
 
 from darkroom import rates as rates_module
 from darkroom.control import Control, ControlUnknown
 from darkroom.errors import BadRequest
 from darkroom.progress import ChunkNow, PlanNow, Progress
 from darkroom.rates import MEMORY_S, SILENT_S, Rates, faded, read_rates
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
-
-
-@pytest.fixture
-def url(valkey):
-    with redis.Redis.from_url(valkey) as client:
-        client.flushall()
-    return valkey
 
 
 @pytest.fixture

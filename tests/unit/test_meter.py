@@ -8,23 +8,10 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.servers import free_port, valkey_server
+from tests.servers import free_port
 
 from darkroom import meter as meter_module
 from darkroom.meter import KEEP_S, PICTURES, SLOT_S, SLOTS, Measured, Meter, added, bucket, quantile
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
-
-
-@pytest.fixture
-def url(valkey):
-    with redis.Redis.from_url(valkey) as client:
-        client.flushall()
-    return valkey
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import redis
-from tests.servers import free_port, valkey_server
+from tests.servers import free_port
 
 from darkroom.api import Run
 from darkroom.control import Control
@@ -17,19 +17,6 @@ from darkroom.progress import ChunkNow, PlanNow, Progress
 from darkroom.rates import Rates
 from darkroom.serving.status import ServerStatus, State
 from darkroom.survey import HOSTS, SHOWN, Surveyor
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
-
-
-@pytest.fixture
-def url(valkey):
-    with redis.Redis.from_url(valkey) as client:
-        client.flushall()
-    return valkey
 
 
 def server(url, name, state=State.READY, lanes=1, **more):
