@@ -4,7 +4,7 @@ import json
 
 import pytest
 from rich.console import Console
-from tests.unit.test_survey import plant, url, valkey  # noqa: F401 - fixtures
+from tests.unit.test_survey import plant  # noqa: F401 - a fixture
 
 from darkroom import cli
 from darkroom.commands import top
