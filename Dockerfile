@@ -29,8 +29,8 @@ ENV PATH=/opt/darkroom/.venv/bin:${PATH} PYTHONPATH=/opt/darkroom/include PYTHON
 COPY . .
 RUN python -m darkroom.stack.airflow_cfg > /var/lib/darkroom/airflow/airflow.cfg
 USER airflow
-# Signals go to the command alone, and it drains.
-ENTRYPOINT ["dumb-init", "--"]
+# Signals go to the command alone, and it drains. Settings become Airflow's own before it starts.
+ENTRYPOINT ["dumb-init", "--", "python", "-m", "darkroom.stack.container"]
 CMD ["darkroom", "--help"]
 
 FROM plant AS gpu

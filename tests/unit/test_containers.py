@@ -14,7 +14,7 @@ from darkroom.errors import BadRequest
 from darkroom.flows import DEFAULT_QUEUE, SHIPPED_STAGES
 from darkroom.settings import REPOSITORY, Settings
 from darkroom.stack.airflow_cfg import IMAGE, as_cfg
-from darkroom.stack.airflow_settings import SETTINGS, environ
+from darkroom.stack.airflow_settings import OVERRIDES_ENV, SETTINGS, environ
 from darkroom.stack.env_file import write_host, write_plant
 from darkroom.stack.probe import PARTS
 
@@ -160,7 +160,7 @@ def test_workers_are_told_neither_the_database_nor_a_signing_key():
 
 
 def test_workers_are_told_what_the_settings_know():
-    known = {f"DARKROOM_{name.upper()}" for name in Settings.model_fields}
+    known = {f"DARKROOM_{name.upper()}" for name in Settings.model_fields} | {OVERRIDES_ENV}
     for service in SERVICES.values():
         told = {key for key in service.get("environment", {}) if key.startswith("DARKROOM_")}
         assert told <= known
@@ -232,6 +232,17 @@ def test_a_host_is_told_the_way_to_the_plant_and_no_secret_but_the_brokers_and_t
     assert host.stat().st_mode & 0o077 == 0
     with pytest.raises(BadRequest, match="--force"):
         write_host(host, plant, "10.0.0.5")
+
+
+def test_a_host_tells_whom_the_plant_tells(tmp_path):
+    plant, host = tmp_path / ".env", tmp_path / "host.env"
+    write_plant(plant)
+    with plant.open("a") as file:
+        file.write("DARKROOM_LOG_FORMAT=json\nDARKROOM_AIRFLOW_OVERRIDES='{\"core.parallelism\": 9}'\n")
+    write_host(host, plant, "10.0.0.5")
+    told = dotenv_values(host)
+    assert told["DARKROOM_LOG_FORMAT"] == "json"
+    assert told["DARKROOM_AIRFLOW_OVERRIDES"] == '{"core.parallelism": 9}'
 
 
 def test_a_host_can_t_be_told_of_a_plant_that_has_no_env_file(tmp_path):

@@ -15,7 +15,7 @@ from darkroom.errors import BadRequest
 
 Profile = Literal["laptop", "fleet"]
 OVERRIDES_ENV = "DARKROOM_AIRFLOW_OVERRIDES"
-"""JSON, `{"section.key": "value"}`: tests shorten time-outs with it."""
+"""JSON, `{"section.key": "value"}`: single options that shall be otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,6 @@ SETTINGS = tuple(Setting(*row) for row in (
     ("database", "max_db_retries", "10", "10", "default 3: rides out a restart of PostgreSQL more often"),
     ("scheduler", "scheduler_idle_sleep_time", "0.1", "0.2", "every hop of a run waits for the loop: two hops 3 s with the default 1, 1.4 s with 0.1"),
     ("scheduler", "max_tis_per_query", "64", "256", "default 16 task instances a loop: a fleet's lanes would fill up slowly"),
-    ("scheduler", "max_dagruns_to_create_per_loop", "32", "64", "default 10; the shards of a large batch arrive together"),
     ("scheduler", "max_dagruns_per_loop_to_schedule", "64", "128", "default 20: with more active runs than that, some wait a whole loop"),
     ("scheduler", "task_instance_heartbeat_timeout", "60", "60", "default 300: work of a killed worker starts again within about a minute"),
     ("scheduler", "task_instance_heartbeat_timeout_detection_interval", "5", "10", "how often that is looked for"),
@@ -117,7 +116,10 @@ def overrides() -> dict[str, str]:
     """
     text = os.environ.get(OVERRIDES_ENV) or "{}"
     try:
-        pairs = [(*option.rsplit(".", 1), str(value)) for option, value in json.loads(text).items()]
-        return {f"AIRFLOW__{section.upper()}__{key.upper()}": value for section, key, value in pairs}
+        pairs = [(*option.rsplit(".", 1), value) for option, value in json.loads(text).items()]
+        return {
+            f"AIRFLOW__{section.upper()}__{key.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for section, key, value in pairs
+        }
     except (ValueError, AttributeError) as error:
         raise BadRequest(f'{OVERRIDES_ENV} is not {{"section.key": "value"}}: {text!r}') from error

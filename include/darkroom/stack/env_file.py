@@ -15,7 +15,10 @@ from darkroom.stack.home import write_private
 BUCKET_STORE = "s3://darkroom/plant"
 """The store in the S3 server that may run beside the plant."""
 S3_PORT, BROKER_PORT, API_PORT = 7070, 6379, 8080
-_FOR_HOSTS = ("VALKEY_PASSWORD", "DARKROOM_STORE", "DARKROOM_SOURCE_ROOTS", "DARKROOM_TAG")
+_FOR_HOSTS = (
+    "VALKEY_PASSWORD", "DARKROOM_STORE", "DARKROOM_SOURCE_ROOTS", "DARKROOM_TAG", "DARKROOM_LOG_FORMAT",
+    "DARKROOM_OTLP_ENDPOINT", "DARKROOM_STATSD", "DARKROOM_SENTRY_DSN", "DARKROOM_AIRFLOW_OVERRIDES",
+)  # fmt: skip
 """Beside the store's `AWS_...`: neither the database's password nor a signing key."""
 
 
