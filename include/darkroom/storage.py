@@ -8,7 +8,6 @@ Source: https://developmentseed.org/obstore/latest/api/put/ (`mode="create"`).
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,13 +16,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import urlparse
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 
-from darkroom.errors import BadRequest, StoreUnavailable
+from darkroom.backend import Reader, calling, finding
+from darkroom.errors import BadRequest
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta, ReadableFile
+    from obstore import ObjectMeta
 
 _PIECE_BYTES = 4 << 20
 _IN_ONE_PIECE_BYTES = 64 << 20
@@ -62,13 +62,11 @@ class Store:
         Raises:
             StoreUnavailable: the store refuses or does not answer.
         """
-        _refuse_fork()
-        try:
-            obstore.put(self.backend, path, data, mode="create", use_multipart=False)
-        except AlreadyExistsError:
-            return False
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"can't write {self.uri(path)}: {error}") from error
+        with calling("write", self.uri(path)):
+            try:
+                obstore.put(self.backend, path, data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
         return True
 
     def create_json(self, path: str, value: Any) -> bool:
@@ -99,11 +97,8 @@ class Store:
         Raises:
             StoreUnavailable: the store refuses or does not answer.
         """
-        _refuse_fork()
-        try:
+        with calling("write", self.uri(path)):
             obstore.put(self.backend, path, file)
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"can't write {self.uri(path)}: {error}") from error
 
     def renew(self, path: str, data: bytes) -> None:
         """Write what lies at `path` once more, so that it is young by the store's clock: somebody uses it.
@@ -111,11 +106,8 @@ class Store:
         Raises:
             StoreUnavailable: the store refuses or does not answer.
         """
-        _refuse_fork()
-        try:
+        with calling("write", self.uri(path)):
             obstore.put(self.backend, path, data)
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"can't write {self.uri(path)}: {error}") from error
 
     def open(self, path: str) -> BinaryIO:
         """The object at `path` as a file to seek and read in, a range at a time.
@@ -124,13 +116,8 @@ class Store:
             FileNotFoundError: nothing is there.
             StoreUnavailable: the store does not answer.
         """
-        _refuse_fork()
-        try:
-            return io.BufferedReader(_Reader(obstore.open_reader(self.backend, path)))
-        except (NotFoundError, FileNotFoundError) as error:
-            raise FileNotFoundError(self.uri(path)) from error
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"can't open {self.uri(path)}: {error}") from error
+        with finding("open", self.uri(path)):
+            return io.BufferedReader(Reader(obstore.open_reader(self.backend, path)))
 
     def stream(self, path: str) -> Iterator[bytes]:
         """The bytes at `path`, a few MB at a time.
@@ -139,14 +126,9 @@ class Store:
             FileNotFoundError: nothing is there.
             StoreUnavailable: the store does not answer.
         """
-        _refuse_fork()
-        try:
+        with finding("read", self.uri(path)):
             for piece in obstore.get(self.backend, path).stream(min_chunk_size=_PIECE_BYTES):
                 yield bytes(piece)
-        except (NotFoundError, FileNotFoundError) as error:
-            raise FileNotFoundError(self.uri(path)) from error
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"can't read {self.uri(path)}: {error}") from error
 
     def read(self, path: str) -> bytes:
         """The bytes at `path`.
@@ -159,14 +141,9 @@ class Store:
 
     def read_written(self, path: str) -> tuple[bytes, float]:
         """`read`, with when it was written: epoch seconds, by the store's clock."""
-        _refuse_fork()
-        try:
+        with finding("read", self.uri(path)):
             found = obstore.get(self.backend, path)
             return bytes(found.bytes()), found.meta["last_modified"].timestamp()
-        except (NotFoundError, FileNotFoundError) as error:
-            raise FileNotFoundError(self.uri(path)) from error
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"can't read {self.uri(path)}: {error}") from error
 
     def read_json(self, path: str) -> Any:
         """The JSON value at `path`."""
@@ -196,13 +173,8 @@ class Store:
             FileNotFoundError: nothing is there.
             StoreUnavailable: the store does not answer.
         """
-        _refuse_fork()
-        try:
+        with finding("look at", self.uri(path)):
             return Stat.of(obstore.head(self.backend, path))
-        except (NotFoundError, FileNotFoundError) as error:
-            raise FileNotFoundError(self.uri(path)) from error
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"can't look at {self.uri(path)}: {error}") from error
 
     def list(self, prefix: str) -> Iterator[str]:
         """The paths under the folder `prefix`, in no promised order.
@@ -219,21 +191,15 @@ class Store:
 
     def list_stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         """`list`, with what `stat` says of each."""
-        _refuse_fork()
-        try:
+        with calling("list", self.uri(prefix)):
             for page in obstore.list(self.backend, prefix):
                 for meta in page:
                     yield meta["path"], Stat.of(meta)
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"can't list {self.uri(prefix)}: {error}") from error
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         """The names of the folders right below the folder `prefix`, sorted; what is in them is not listed."""
-        _refuse_fork()
-        try:
+        with calling("list", self.uri(prefix)):
             found = obstore.list_with_delimiter(self.backend, prefix)["common_prefixes"]
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"can't list {self.uri(prefix)}: {error}") from error
         return tuple(sorted(path.rstrip("/").rpartition("/")[2] for path in found))
 
     def uri(self, path: str) -> str:
@@ -252,30 +218,6 @@ class Store:
         return uri.removeprefix(prefix)
 
 
-class _Reader(io.RawIOBase):
-    """obstore's reader, as Python's own files are: it lacks what `io` and pyarrow ask of one."""
-
-    def __init__(self, file: "ReadableFile") -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = memoryview(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-
 @cache
 def open_store(url: str) -> Store:
     """Open the store at `url`; credentials and endpoints come from the environment (`AWS_...` for S3).
@@ -291,24 +233,6 @@ def open_store(url: str) -> Store:
         return Store(url, from_url(url))
     except (BaseError, ValueError) as error:
         raise BadRequest(f"can't open the store {url!r}: {error}") from error
-
-
-_user_pid: int | None = None
-
-
-def _refuse_fork() -> None:
-    """Fail where obstore would hang for ever: in the child of a process that has used it.
-
-    Its threads do not survive a fork. Use the store in the processes that do the work, and start those
-    from one that does not (or by `spawn`).
-    """
-    global _user_pid  # noqa: PLW0603 - one runtime in a process, as obstore has it
-    if _user_pid is None:
-        _user_pid = os.getpid()
-    elif _user_pid != os.getpid():
-        raise RuntimeError(
-            f"process {os.getpid()} was forked from {_user_pid}, which had used the store already"
-        )
 
 
 def sha256(data: bytes) -> str:
