@@ -1,7 +1,7 @@
 """The entry point of the container image: `python -m darkroom.stack.container airflow scheduler`.
 
-Some settings of ours switch on what Airflow has built in: log format, outlets, single options of its own. Here
-they become Airflow's variables, as `darkroom up` makes them; then the command takes this process's place.
+Some settings of ours switch on what Airflow has built in: log format, outlets, single options of its own.
+Here they become Airflow's variables, as `darkroom up` makes them; then the command takes over this process.
 """
 
 import os
@@ -28,7 +28,7 @@ def main() -> None:
         os.environ.update(environment())
     except BadRequest as error:
         sys.exit(str(error))
-    os.execvp(sys.argv[1], sys.argv[1:])
+    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606  (there shall be no shell)
 
 
 if __name__ == "__main__":
