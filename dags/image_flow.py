@@ -24,7 +24,7 @@ from airflow.sdk import dag
 
 from darkroom.flows import FLOWS
 from darkroom.orchestration.branching import then
-from darkroom.orchestration.children import respin, run_shards
+from darkroom.orchestration.children import RunShards, respin
 from darkroom.orchestration.deadlines import DEADLINE
 from darkroom.orchestration.defaults import DAG_DEFAULTS, start_params
 from darkroom.orchestration.groups import run_flow
@@ -44,7 +44,7 @@ from darkroom.orchestration.tasks import choose_flow, collect, deliver, verdict
 def image_flow():
     chunk_ids = Plan(task_id="plan").output
     branch, collected, delivered = choose_flow(), collect(), deliver()
-    work = [*(run_flow(flow, chunk_ids) for flow in FLOWS.values()), run_shards()]
+    work = [*(run_flow(flow, chunk_ids) for flow in FLOWS.values()), RunShards(task_id="run_shards")]
     chunk_ids >> branch >> [*work, collected]
     work >> collected >> [(again := respin()), delivered]
     again >> delivered >> (judged := verdict())

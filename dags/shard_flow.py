@@ -7,23 +7,22 @@ it, never by hand.
 * **Start**: `image_flow` (or an earlier round) starts it with `{"batch_id": ..., "round": 1}` under the
   run id `{batch_id}__round1`, or once per shard as `{batch_id}__shard000`, and waits for it deferred,
   holding no slot.
-* **What happens**: a shard waits, deferred too, until the shard before it has handed out almost all of its
-  chunks, so a batch goes in plan order; then its chunks go through the batch's flow, and that is all: who
-  started the shards collects. A round writes the manifest's next generation, and what is still rejected goes
-  round again while `respins` allows.
+* **What happens**: a shard's chunks go through the batch's flow, and that is all: who started it starts the
+  next when it has handed out most of them, so that a batch goes in plan order, and collects. A round writes
+  the manifest's next generation, and what is still rejected goes round again while `respins` allows.
 * **Again**: clear any task; nothing is computed or counted twice.
 """
 
 from airflow.sdk import dag
 
 from darkroom.flows import FLOWS
-from darkroom.orchestration.children import WaitForTurn, respin, run_shards
+from darkroom.orchestration.children import RunShards, respin
 from darkroom.orchestration.defaults import DAG_DEFAULTS, shard_params
 from darkroom.orchestration.groups import run_flow
 from darkroom.orchestration.tasks import choose_flow, collect, take_chunks
 
 
-# Rounds nest, shards wait for their turn: who waits must never keep the one it waits for from starting.
+# Rounds nest: who waits must never keep the one it waits for from starting.
 @dag(
     schedule=None,
     description="Started by image_flow for shards of large batches and for what goes round again.",
@@ -36,8 +35,8 @@ from darkroom.orchestration.tasks import choose_flow, collect, take_chunks
 def shard_flow():
     chunk_ids = take_chunks()
     branch, collected = choose_flow(), collect()
-    work = [*(run_flow(flow, chunk_ids) for flow in FLOWS.values()), run_shards()]
-    WaitForTurn(task_id="wait_for_turn") >> chunk_ids >> branch >> [*work, collected]
+    work = [*(run_flow(flow, chunk_ids) for flow in FLOWS.values()), RunShards(task_id="run_shards")]
+    chunk_ids >> branch >> [*work, collected]
     work >> collected >> respin()
 
 

@@ -27,6 +27,11 @@ K_LAST = 4
 """The same of the last chunks, where those of `K` would be too small to be worth it: docs/adr/0007."""
 SLOWEST = 5
 """A server may be this many times slower than the average one and still end every chunk that it takes."""
+SHARD_CHUNKS = 8
+"""Chunks in one run for each server: some four for each of its lanes. More only wait, and each that waits
+costs Airflow's scheduler queries in each of its rounds, for which everybody waits: docs/adr/0009."""
+LEAST_SHARD_CHUNKS = 32
+"""In one run, however few servers: to start another takes some seconds."""
 START_S = 120
 """How much of a chunk's time budget is for a server that is still starting."""
 _BEFORE_TIMEOUT = 0.9
@@ -75,7 +80,7 @@ def decide_params(
         flow: name of the flow.
         min_chunk_s: a chunk shorter than this costs more to schedule than to run.
         max_chunk_s: a chunk longer than this is lost too expensively with its host.
-        shard_chunks: see `Params.shard_chunks`.
+        shard_chunks: the limit of `Params.shard_chunks`, which is less where there are few servers.
         k: see `Params.k`; by default enough for servers that are unequal, if there are several.
         seconds_per_item: measured rates per stage, over those of the table.
         servers: live servers per stage, over those of the table.
@@ -101,7 +106,7 @@ def decide_params(
         min_items=min_items,
         last_items=min_items if alone else -(-min_items // 2),
         cap_items=cap_items,
-        shard_chunks=shard_chunks,
+        shard_chunks=min(shard_chunks, max(LEAST_SHARD_CHUNKS, SHARD_CHUNKS * live[limiting.name])),
         models={stage.name: stage.model for stage in stages},
     )
 

@@ -30,11 +30,11 @@ def chunks_here(batch: Batch, index: Index, shard: int | None = None) -> list[st
     return index.chunk_ids if len(index.chunk_ids) <= most else []
 
 
-def shards_left(batch: Batch, index: Index) -> dict[int, int]:
-    """The shards that have unfinished chunks, and how many chunks they have."""
+def shards_left(batch: Batch, index: Index, after: int = -1) -> dict[int, int]:
+    """The shards behind `after` that have unfinished chunks, and how many chunks they have."""
     todo = set(unfinished(batch, index))
     runs = enumerate(shards(len(index.chunk_ids), batch.params().shard_chunks))
-    return {number: len(run) for number, run in runs if todo.intersection(run)}
+    return {number: len(run) for number, run in runs if number > after and todo.intersection(run)}
 
 
 def child_run_id(batch_id: str, run_id: str, what: str) -> str:

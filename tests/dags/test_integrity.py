@@ -39,9 +39,7 @@ FIRST = {"a.generate", "a_c.generate", "b_c.enhance"}
 CHILDREN = {
     "respin.leftovers": {"respin.start", "respin.wait"},
     "respin.start": {"respin.wait"},
-    "run_shards.list_shards": {"run_shards.start", "run_shards.wait"},
-    "run_shards.start": {"run_shards.wait"},
-    "run_shards.wait": {"collect"},
+    "run_shards": {"collect"},
 }
 
 
@@ -54,7 +52,7 @@ def expected(first_task, after_collect, tail):
     groups = {task: downstream | after_group.get(task, set()) for task, downstream in GROUPS.items()}
     return {
         first_task: {"choose_flow", *GROUPS},
-        "choose_flow": {*FIRST, "run_shards.list_shards", "collect"},
+        "choose_flow": {*FIRST, "run_shards", "collect"},
         **groups,
         "collect": after_collect,
         **CHILDREN,
@@ -85,7 +83,7 @@ def test_image_flow_has_exactly_these_edges(dags):
 
 
 def test_shard_flow_has_exactly_these_edges(dags):
-    tail = {"wait_for_turn": {"take_chunks"}, "respin.wait": set()}
+    tail = {"respin.wait": set()}
     assert edges(dags["shard_flow"]) == expected("take_chunks", {"respin.leftovers"}, tail)
 
 

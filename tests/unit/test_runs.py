@@ -44,6 +44,7 @@ def test_a_shard_that_is_finished_is_not_run_again(planned):
     batch, index = planned(10, finished=[0, 1, 3, 9])
     assert unfinished(batch, index) == [2, 4, 5, 6, 7, 8]
     assert shards_left(batch, index) == {1: 4, 2: 4}
+    assert shards_left(batch, index, after=1) == {2: 4}
 
 
 def test_a_cleared_run_has_the_same_chunks_again(planned):

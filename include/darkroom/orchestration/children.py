@@ -1,9 +1,6 @@
-"""Runs that a run starts: triggered under names that are the same on every try, awaited without a slot.
+"""Runs that a run starts: triggered under names that are the same on every try, awaited without a slot."""
 
-Starting and waiting are two tasks: one that does both, retried, would find its run existing and skip the
-wait.
-"""
-
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +17,7 @@ LONGEST_WAIT = timedelta(days=60)
 """Somebody paused `shard_flow`, or deleted the run: the wait ends, and the run says so by failing."""
 _PATIENCE: dict[str, Any] = {"retries": 20, "retry_delay": timedelta(seconds=15), "retry_policy": None}
 """An outage of Airflow's own parts must not end a batch of days."""
+_ENDED = ["success", "failed"]
 
 
 class WaitForRuns(BaseOperator):
@@ -34,28 +32,68 @@ class WaitForRuns(BaseOperator):
     def execute(self, context: Any) -> None:
         """Hand the wait to the triggerer."""
         run_ids = [run["trigger_run_id"] for run in self.runs]
-        trigger = DagStateTrigger(self.of_dag, ["success", "failed"], run_ids, poll_interval=1)
-        self.defer(trigger=trigger, method_name="ended", timeout=LONGEST_WAIT)
+        self.defer(trigger=_all_ended(self.of_dag, run_ids), method_name="ended", timeout=LONGEST_WAIT)
 
     def ended(self, context: Any, event: Any) -> None:
         """The runs have ended."""
 
 
-class WaitForTurn(BaseOperator):
-    """Defer until the shard before this one has almost nothing left to hand out.
+class RunShards(BaseOperator):
+    """Start the shards of a large round one after the other, and wait for all of them, without a slot.
 
-    So the chunks of a batch go in plan order, the large ones first, whatever the number of its runs; and
-    only one or two of these are busy at a time.
+    One begins when the one before has little left to hand out: so the chunks of a batch go in plan order, the
+    large ones first, and Airflow's scheduler has one or two of its runs to look at, whatever its size.
     """
 
-    def execute(self, context: Any) -> None:
-        """Hand the wait to the triggerer; the first shard, and a round, wait for nobody."""
-        after = context["params"]["after"]
-        if after is not None:
-            self.defer(trigger=HandedOut(CHILD, **after), method_name="its_turn", timeout=LONGEST_WAIT)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**_PATIENCE, **kwargs})
 
-    def its_turn(self, context: Any, event: Any) -> None:
-        """The shard before is handed out."""
+    def execute(self, context: Any) -> None:
+        """Start the first that is not done: after a fault, perhaps one that runs already."""
+        self.go_on(context)
+
+    def go_on(self, context: Any, event: Any = None, after: int = -1, running: Sequence[str] = ()) -> None:
+        """Start the one behind shard `after`; where that was the last, wait for those that still run."""
+        running = [run_id for run_id in running if not _ended(run_id)]
+        shard = tasks.next_shard(after)
+        if shard is not None:
+            run_id, conf = shard["trigger_run_id"], shard["conf"]
+            start_one(CHILD, run_id, conf)
+            so_far = {"after": conf["shard"], "running": [*running, run_id]}
+            turn = HandedOut(CHILD, **shard["turn"])
+            self.defer(trigger=turn, method_name="go_on", kwargs=so_far, timeout=LONGEST_WAIT)
+        if running:
+            self.defer(trigger=_all_ended(CHILD, running), method_name="ended", timeout=LONGEST_WAIT)
+
+    def ended(self, context: Any, event: Any) -> None:
+        """The runs have ended, however they ended."""
+
+
+def start_one(dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
+    """Start a run from within a task; one that exists already is left as it is.
+
+    As `TriggerDagRunOperator` does it, which can start but one, and ends with that.
+
+    Raises:
+        AirflowRuntimeError: the API refuses it.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+    from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    answer = SUPERVISOR_COMMS.send(TriggerDagRun(dag_id=dag_id, run_id=run_id, conf=conf))
+    if isinstance(answer, ErrorResponse) and answer.error != ErrorType.DAGRUN_ALREADY_EXISTS:
+        raise AirflowRuntimeError(answer)
+
+
+def _ended(run_id: str) -> bool:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    return bool(RuntimeTaskInstance.get_dr_count(CHILD, run_ids=[run_id], states=_ENDED))
+
+
+def _all_ended(dag_id: str, run_ids: list[str]) -> DagStateTrigger:
+    return DagStateTrigger(dag_id, _ENDED, run_ids, poll_interval=1)
 
 
 def start(runs: XComArg, of_dag: str = CHILD) -> Any:
@@ -70,19 +108,16 @@ def start(runs: XComArg, of_dag: str = CHILD) -> Any:
 
 
 def start_and_wait(runs: XComArg, of_dag: str = CHILD) -> WaitForRuns:
-    """Start a run of a DAG for each of `runs`, and wait for all; the task that waits."""
+    """Start a run of a DAG for each of `runs`, and wait for all; the task that waits.
+
+    Two tasks: `TriggerDagRunOperator`, retried, would find its run existing and skip the wait.
+    """
     wait = WaitForRuns(
         task_id="wait", runs=runs, of_dag=of_dag, trigger_rule="none_failed_min_one_success", **_PATIENCE
     )
     start(runs, of_dag) >> wait
     runs >> wait  # `start` skips when the run exists already; the wait must not
     return wait
-
-
-@task_group(tooltip="a large batch: runs of shard_flow, one shard each, in plan order")
-def run_shards() -> None:
-    """Start a run for each shard, and wait for all."""
-    start_and_wait(tasks.list_shards())
 
 
 @task_group(tooltip="what C rejected with new seeds, and what is left over, as a run of its own")

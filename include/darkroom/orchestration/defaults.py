@@ -242,12 +242,6 @@ def shard_params() -> dict[str, Param]:
             title="Shard",
             description="Which shard of the round; empty: all of it.",
         ),
-        "after": Param(
-            None,
-            type=["null", "object"],
-            title="After",
-            description="Which shard goes first.",
-        ),
         "depth": Param(
             0, type="integer", minimum=0, title="Depth", description="How many rounds this run stems from."
         ),

@@ -15,6 +15,7 @@ from airflow.policies import hookimpl
 from airflow.utils.types import DagRunType
 
 from darkroom.flows import LIGHT_POOL, STAGES, Stage, queues
+from darkroom.orchestration import tracing
 
 INTERACTIVE = "interactive"
 BACKFILL = "backfill"
@@ -29,6 +30,7 @@ if sys.argv[1:3] == ["celery", "worker"]:
     import_module("darkroom.orchestration.preload")  # waits for Celery's signal; nothing heavy yet
 if conf.getboolean("sentry", "sentry_on", fallback=False):
     import_module("darkroom.orchestration.scrubbing")  # before any task can fail
+_TRACES = conf.getboolean("traces", "otel_on", fallback=False)
 
 
 @hookimpl
@@ -58,6 +60,8 @@ def task_instance_mutation_hook(task_instance: Any, dag_run: Any) -> None:
     task = task_instance.task
     if dag_run is None or task is None:
         return
+    if _TRACES:
+        tracing.give_place(task_instance, dag_run)
     priority = (dag_run.conf or {}).get("priority", "normal")
     if dag_run.run_type == DagRunType.BACKFILL_JOB:
         priority = BACKFILL  # old days give way to fresh work, whatever they were started with

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleExcept
 
 from darkroom.flows import FLOWS, STAGES
 from darkroom.orchestration.links import with_links
+from darkroom.orchestration.tracing import to_child
 from darkroom.records import batch_id_for
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 STORE_RETRY_S = 30
 """How soon a task looks again whether the store answers."""
+CHUNKS_AHEAD = 2
+"""Of a shard are left for each lane when the next one begins, which takes some seconds."""
 ROUNDS_FOR_UNDONE = 5
 """What is undone is cut again so often in a run and its children, so that a hopeless item ends."""
 
@@ -146,29 +149,37 @@ def choose_flow() -> str:
         if chunks_here(batch, index, _param("shard")):
             flow = FLOWS[index.flow]
             return f"{flow.group_id}.{flow.stages[0]}"
-        return (
-            "run_shards.list_shards" if _param("shard") is None and shards_left(batch, index) else "collect"
-        )
+        return "run_shards" if _param("shard") is None and shards_left(batch, index) else "collect"
 
 
-@task
-def list_shards() -> list[dict[str, Any]]:
-    """The runs of `shard_flow` that a large round needs, each after the one before."""
+def next_shard(after: int) -> dict[str, Any] | None:
+    """The first run behind shard `after` that a large round still needs.
+
+    As `TriggerDagRunOperator` takes it, with what `HandedOut` waits for before the next one begins.
+    """
+    from darkroom.backlog import ready_servers
+    from darkroom.fleet import Fleet
     from darkroom.runs import child_run_id, shards_left
+    from darkroom.settings import settings
 
     batch, run_id = _batch(), str(get_current_context()["run_id"])
     with store_patience():
         index = _planned(batch)
-        left, lanes = shards_left(batch, index), 2 * batch.params().servers
+        left = shards_left(batch, index, after)
+    if not left:
+        return None
+    number, chunks = next(iter(left.items()))
     flow = FLOWS[index.flow]
-    runs: list[dict[str, Any]] = []
-    after = None
-    for shard, chunks in left.items():
-        child = child_run_id(batch.batch_id, run_id, f"shard{shard:03d}")
-        runs.append(_child(child, round=index.round, shard=shard, after=after))
-        count = max(1, chunks - lanes)
-        after = {"run_id": child, "task_id": f"{flow.group_id}.{flow.stages[0]}", "count": count}
-    return runs
+    first = STAGES[flow.stages[0]]
+    servers = ready_servers(Fleet(settings().redis_url.get_secret_value())).get(first.name, 1)
+    child = child_run_id(batch.batch_id, run_id, f"shard{number:03d}")
+    return _child(child, round=index.round, shard=number) | {
+        "turn": {
+            "run_id": child,
+            "task_id": f"{flow.group_id}.{first.name}",
+            "count": max(1, chunks - CHUNKS_AHEAD * first.lanes_per_server * servers),
+        }
+    }
 
 
 @task.branch(trigger_rule="all_done")
@@ -237,8 +248,8 @@ def _depth() -> int:
 
 def _child(run_id: str, **conf: Any) -> dict[str, Any]:
     """A run of `shard_flow`, as `TriggerDagRunOperator` takes it."""
-    conf = {"batch_id": _batch().batch_id, "depth": _depth(), "priority": _param("priority"), **conf}
-    return {"trigger_run_id": run_id, "conf": conf}
+    same = {"batch_id": _batch().batch_id, "depth": _depth(), "priority": _param("priority"), **to_child()}
+    return {"trigger_run_id": run_id, "conf": same | conf}
 
 
 @with_links
