@@ -1,0 +1,78 @@
+"""Shards are started one after the other, and those that run are waited for, without a slot."""
+
+import pytest
+from airflow.providers.standard.triggers.external_task import DagStateTrigger
+from airflow.sdk.exceptions import TaskDeferred
+
+from darkroom.orchestration import children, tasks
+from darkroom.orchestration.children import RunShards
+from darkroom.orchestration.triggers import HandedOut
+
+
+class Round:
+    """A round of some shards, in an Airflow that starts a run only once."""
+
+    def __init__(self, shards):
+        self.left = list(range(shards))
+        self.started: list[str] = []
+        self.ended: set[str] = set()
+
+    def next_shard(self, after):
+        number = next((one for one in self.left if one > after), None)
+        if number is None:
+            return None
+        run_id = f"b1__shard{number:03d}"
+        turn = {"run_id": run_id, "task_id": "a.generate", "count": 24}
+        return {"trigger_run_id": run_id, "conf": {"batch_id": "b1", "shard": number}, "turn": turn}
+
+    def start_one(self, dag_id, run_id, conf):
+        assert (dag_id, conf["batch_id"]) == ("shard_flow", "b1")
+        if run_id not in self.started:
+            self.started.append(run_id)
+
+
+@pytest.fixture
+def three_shards(monkeypatch):
+    found = Round(3)
+    monkeypatch.setattr(tasks, "next_shard", found.next_shard)
+    monkeypatch.setattr(children, "start_one", found.start_one)
+    monkeypatch.setattr(children, "_ended", lambda run_id: run_id in found.ended)
+    return found
+
+
+def deferred(call, *arguments, **named):
+    with pytest.raises(TaskDeferred) as caught:
+        call(*arguments, **named)
+    return caught.value
+
+
+def test_the_next_shard_is_started_when_the_one_before_is_handed_out(three_shards):
+    task = RunShards(task_id="run_shards")
+    wait = deferred(task.execute, {})
+    for number in (0, 1, 2):
+        assert (
+            three_shards.started[-1] == f"b1__shard{number:03d}" and len(three_shards.started) == number + 1
+        )
+        assert isinstance(wait.trigger, HandedOut) and wait.trigger.run_id == three_shards.started[-1]
+        wait = deferred(getattr(task, wait.method_name), {}, 1, **wait.kwargs)
+    assert isinstance(wait.trigger, DagStateTrigger) and wait.trigger.run_ids == three_shards.started
+    assert getattr(task, wait.method_name)({}, None) is None
+
+
+def test_who_has_ended_is_not_waited_for(three_shards):
+    task = RunShards(task_id="run_shards")
+    wait = deferred(task.execute, {})
+    three_shards.ended = {"b1__shard000", "b1__shard001", "b1__shard002"}
+    for _ in (1, 2):
+        wait = deferred(task.go_on, {}, 1, **wait.kwargs)
+    assert task.go_on({}, 1, **wait.kwargs) is None
+
+
+def test_another_try_starts_no_run_again_and_waits_for_the_one_that_runs(three_shards):
+    task = RunShards(task_id="run_shards")
+    wait = deferred(task.execute, {})
+    deferred(task.go_on, {}, 1, **wait.kwargs)
+    three_shards.left = [1, 2]  # the first is done
+    again = deferred(RunShards(task_id="run_shards").execute, {})
+    assert again.trigger.run_id == "b1__shard001"
+    assert three_shards.started == ["b1__shard000", "b1__shard001"]
