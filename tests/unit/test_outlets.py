@@ -140,6 +140,79 @@ def test_a_collector_gets_spans_and_metrics_by_http_from_airflows_own_code():
     assert "airflow.ti.start" in {metric.name for scope in scopes for metric in scope.metrics}
 
 
+def spans(script):
+    """What a collector gets of a script."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    with receiving() as collector:
+        collector.answers = [200] * 20
+        told(Settings(otlp_endpoint=f"http://127.0.0.1:{collector.server_port}"), script)
+        got = [unpacked(*one) for path, one in zip(collector.paths, collector.got, strict=True)
+               if path == "/v1/traces"]  # fmt: skip
+    resources = [one for body in got for one in ExportTraceServiceRequest.FromString(body).resource_spans]
+    return [span for one in resources for scope in one.scope_spans for span in scope.spans]
+
+
+BATCH = """
+import airflow.settings
+airflow.settings.initialize()
+from types import SimpleNamespace
+from uuid import uuid4
+from airflow.api_fastapi.execution_api.routes.task_instances import _emit_task_span
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+from airflow.sdk.execution_time.task_runner import _make_task_span
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.settings import task_instance_mutation_hook
+from opentelemetry import trace
+from darkroom.orchestration.tracing import to_child
+
+
+def run(dag_id, run_id, task_id, conf):
+    with DAG(dag_id) as dag:
+        EmptyOperator(task_id=task_id)
+    task = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag)).get_task(task_id)
+    dag_run = DagRun(dag_id=dag_id, run_id=run_id, run_type="manual", conf=conf)
+    for _ in range(2):  # Airflow asks again when it looks for tasks that have come or gone
+        ti = TaskInstance(task, run_id=run_id, dag_version_id=uuid4())
+        task_instance_mutation_hook(ti, dag_run=dag_run)
+    ti.dag_run = dag_run
+    with _make_task_span(SimpleNamespace(ti=ti)):
+        child = to_child()
+    _emit_task_span(ti, "success")
+    dag_run._emit_dagrun_span("success")
+    return child
+
+
+conf = run("image_flow", "order-7", "start", {})
+run("shard_flow", "order-7__shard000", "take_chunks", conf)
+run("daily_flow", "order-8", "plan", {"traceparent": "garbage"})
+trace.get_tracer_provider().force_flush()
+"""
+
+
+def test_all_spans_of_a_batch_are_one_trace_those_of_the_runs_that_it_started_too():
+    sent = {span.name: span for span in spans(BATCH)}
+    start, chunks, plan = sent["worker.start"], sent["worker.take_chunks"], sent["worker.plan"]
+    assert start.trace_id == chunks.trace_id != plan.trace_id
+    for dag_id, task_id in (("image_flow", "start"), ("shard_flow", "take_chunks"), ("daily_flow", "plan")):
+        run, task, work = (
+            sent[name] for name in (f"dag_run.{dag_id}", f"task_run.{task_id}", f"worker.{task_id}")
+        )
+        assert run.trace_id == task.trace_id == work.trace_id
+        above = [span.parent_span_id for span in (run, task, work)]
+        assert above == [b"", run.span_id, task.span_id]
+    assert len({span.span_id for span in sent.values()}) == len(sent) == 9
+
+
+def test_without_tracing_no_run_is_told_of_a_trace():
+    from darkroom.orchestration.tracing import to_child
+
+    assert to_child() == {}
+
+
 SENTRY = """
 import sys
 from types import SimpleNamespace
