@@ -152,6 +152,23 @@ class Figures:
         # Each batch may have been measured over another time.
         return (sum(host.items_per_s * host.over_s for host in found) / over_s if over_s else 0.0), over_s
 
+    def _pace_at_work(self, server: ServerStatus) -> tuple[float, float]:
+        """The same since batches that still run have work for it: before, it may have had none."""
+        found = [
+            (self.batches[name], host) for name, host in self._hosts.get((server.stage, server.worker), [])
+        ]
+        begun = [_begun(one, host) for one, host in found if one.works and host.over_s]
+        if not begun:
+            return 0.0, 0.0
+        since, seen = min(begun), max(one.snapshot.seen for one, _ in found)
+        items = 0.0
+        for one, host in found:
+            begin, end = _begun(one, host), one.snapshot.seen if host.chunks else host.updated
+            # Of a batch that has ended only what falls in that time.
+            share = (end - max(begin, since)) / (end - begin) if end > begin else 0.0
+            items += host.items_per_s * host.over_s * max(0.0, share)
+        return items / (seen - since), seen - since
+
     def _per_s(self, server: ServerStatus) -> float:
         return self._pace(server)[0]
 
@@ -181,7 +198,7 @@ class Figures:
         size = (queue + flying) / number if number else STAGES[stage].batch_size
         ready = self._ready(stage)
         # What was measured for less than half a minute is about to change.
-        paces = [rate for rate, over_s in map(self._pace, ready) if over_s >= RECENT_S / 2]
+        paces = [rate for rate, over_s in map(self._pace_at_work, ready) if over_s >= RECENT_S / 2]
         each_s = as_it_goes(self._seconds_per_item(stage), len(paces), sum(paces), bool(queue))
         return Station(len(ready), each_s, remaining, max(1.0, size))
 
@@ -254,6 +271,11 @@ class Figures:
 def finite(number: float) -> float | None:
     """Rounded; None where it is infinite, for JSON has no word for that."""
     return round(number, 4) if math.isfinite(number) else None
+
+
+def _begun(batch: BatchSeen, host: HostNow) -> float:
+    """Since when a host's pace was measured, in epoch seconds."""
+    return batch.snapshot.seen - host.over_s
 
 
 def _wait_s(station: Station, queue: int, into: float, per_s: float = 0.0) -> float:

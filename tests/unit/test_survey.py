@@ -1,6 +1,7 @@
 """A look at the plant adds up what servers and chunks tell, and what Airflow says. Over a real Valkey."""
 
 import time
+from dataclasses import replace
 
 import pytest
 import redis
@@ -90,6 +91,19 @@ def test_the_slowest_stage_is_named_and_another_server_of_it_is_foreseen(url, pl
     assert stages["generate"].fewer.time_left_s is None
     assert stages["inspect"].fewer.servers == 1
     assert stages["inspect"].fewer.change > 0.2
+
+
+def test_a_pause_between_two_batches_makes_no_server_slower(url):
+    server(url, "generate-1")
+    Rates(url).tell("generate", STAGES["generate"].model, "generate-1@box", 30, 30.0)
+    Progress(url).plan("old", PlanNow("A", 2, chunks=1))
+    a_minute_ago = chunk(2, 2, "generate-1@box", "ended", begun_s=55)
+    Progress(url).report("old", "generate", "00000", replace(a_minute_ago, updated=time.time() - 53))
+    Progress(url).end("old", "success")
+    Progress(url).plan("new", PlanNow("A", 131, chunks=4))
+    Progress(url).report("new", "generate", "00000", chunk(32, 31, "generate-1@box", begun_s=31))
+    seen = Surveyor(url, url).look(Airflow(running("new", flow="A"), {"generate": ChunksNow(3, running=1)}))
+    assert seen.bottleneck.time_left_s == pytest.approx(100, rel=0.05)
 
 
 def test_a_paused_batch_waits_for_no_server(url, plant):
