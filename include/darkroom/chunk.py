@@ -13,22 +13,19 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from darkroom.annotation import annotated
-from darkroom.artifacts import Artifact, ArtifactKey
-from darkroom.attempts import Attempts, Expired, HungItsServer, refuse_expired
+from darkroom.attempts import Attempts, HungItsServer
 from darkroom.batches import Batch
 from darkroom.chunk_report import Report, count
 from darkroom.doubt import MISHAPS, doubt
-from darkroom.errors import ChunkStopped, HostSuspect, ItemError, NotPlanned, PictureGone, StoreUnavailable
+from darkroom.errors import ChunkStopped, HostSuspect, NotPlanned, PictureGone, StoreUnavailable
 from darkroom.flows import FLOWS, Stage
-from darkroom.inputs import read_input
+from darkroom.item import ItemRun
 from darkroom.meter import Meter
 from darkroom.progress import ChunkNow, ChunkState, Progress
 from darkroom.rates import Rates
-from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Result, Status
+from darkroom.records import BatchRequest, PlannedItem, Result, Status
 from darkroom.serving.client import StageClient
 from darkroom.snapshot import HostNow
-from darkroom.stages.base import Request
 from darkroom.totals import Totals
 from darkroom.turns import Turn
 
@@ -107,7 +104,10 @@ class _ChunkRun:
         self.batch, self.stage, self.chunk_id, self.lane = batch, stage, chunk_id, lane
         self.request: BatchRequest = batch.request()
         self.items: list[PlannedItem] = batch.plan_chunk(chunk_id)
-        self.attempts = Attempts(lane.client, lane.grace_s, lane.alone_lock)
+        self.item_run = ItemRun(
+            batch.store, self.request, stage, lane.host, lane.input_roots,
+            Attempts(lane.client, lane.grace_s, lane.alone_lock),
+        )  # fmt: skip
         self.begun = self.told = time.time()
         self.out_of_time, self._look_at_time = False, out_of_time
         self.latest: deque[Result] = deque(maxlen=max(stage.batch_size, MISHAPS))
@@ -152,7 +152,7 @@ class _ChunkRun:
         self, threads: ThreadPoolExecutor, item: PlannedItem, before: dict[str, Result]
     ) -> "Future[Result | None]":
         # In a copy of this context, so that what a thread logs says of which chunk it is.
-        return threads.submit(copy_context().run, self._run_item, item, before.get(item.custom_id))
+        return threads.submit(copy_context().run, self.item_run.run, item, before.get(item.custom_id))
 
     def _spent(self) -> bool:
         """Whether the time budget is spent; once it is, it stays so."""
@@ -218,7 +218,7 @@ class _ChunkRun:
         for item in again:
             if self._spent():
                 break
-            result = self._run_item(item, before.get(item.custom_id), alone=True)
+            result = self.item_run.run(item, before.get(item.custom_id), alone=True)
             assert result is not None  # noqa: S101 - alone, an item always gets an outcome or raises
             outcomes[item.custom_id] = result
         self._tell_rate([outcomes[item.custom_id] for item in landed if item.custom_id in outcomes])
@@ -252,74 +252,6 @@ class _ChunkRun:
         """How the other hosts do with this stage of the batch."""
         hosts = self.lane.progress.read(self.batch.batch_id).hosts
         return [other for other in hosts if other.stage == self.stage.name and other.host != self.lane.host]
-
-    def _run_item(self, item: PlannedItem, prior: Result | None, alone: bool = False) -> Result | None:
-        """The item's outcome; None: its server died while neighbours were in flight too."""
-        row = prior or Result(
-            custom_id=item.custom_id, status=Status.RUNNING, flow=self.request.flow,
-            seed=item.seed, metadata=item.metadata,
-        )  # fmt: skip
-        tries, busy_s = 0, 0.0
-        begun = time.monotonic()
-        try:
-            refuse_expired(item.expires_at)
-            request = self._request(item, prior)
-            key = ArtifactKey.of(self.stage, request)
-            artifact = Artifact.find(self.batch.store, key)
-            if artifact is None:
-                outcome = self.attempts.run(request, alone, item.expires_at)
-                if outcome is None:
-                    return None
-                tries, output = outcome
-                busy_s = output.seconds
-                artifact = Artifact.create(self.batch.store, key, output)
-        except ItemError as error:
-            tries = getattr(error, "tries", tries)
-            info = ErrorInfo(code=error.code, message=str(error))
-            with annotated(item=item.custom_id, code=error.code, tries=tries):
-                log.warning("%s: %s after %d tries: %s", item.custom_id, error.code, tries, error)
-            if not isinstance(error, Expired):
-                return self._told(row, tries, begun, {"status": Status.FAILED, "error": info})
-            expired: dict[str, object] = {"status": Status.TIMED_OUT, "error": info}
-            return self._told(row, tries, begun, expired) if tries else row.model_copy(update=expired)
-        return self._told(row, tries, begun, artifact.fields(), busy_s)
-
-    def _told(
-        self, row: Result, tries: int, begun: float, fields: dict[str, object], busy_s: float = 0.0
-    ) -> Result:
-        """`row` with what this stage adds: outcome, tries, seconds, and who did it."""
-        seconds = round(time.monotonic() - begun, 4)
-        mine = {
-            "host": self.lane.host, "model": self.stage.model, "seconds": seconds, "attempts": tries,
-            "busy_s": round(busy_s, 4),
-        }  # fmt: skip
-        stages = {**row.details.get("stages", {}), self.stage.name: mine}
-        details = {**row.details, **fields.pop("details", {}), "stages": stages}  # type: ignore[dict-item]
-        made = {"host": self.lane.host, "model": self.stage.model} if self.stage.gives == "image" else {}
-        return row.model_copy(
-            update={
-                "attempts": row.attempts + tries, "seconds": round(row.seconds + seconds, 4),
-                "details": details, **made, **fields,
-            }
-        )  # fmt: skip
-
-    def _request(self, item: PlannedItem, prior: Result | None) -> Request:
-        """The item as the model sees it: its picture read, its options over the run's."""
-        image = b""
-        if prior is not None and prior.image_uri:
-            try:
-                image = self.batch.store.read(self.batch.store.path(prior.image_uri))
-            except FileNotFoundError:
-                raise PictureGone(f"{prior.image_uri} is gone; the next round makes it again") from None
-        elif item.image is not None:
-            # Whether the item may name a picture of the store, its plan has looked.
-            image = read_input(item.image, [*self.lane.input_roots, self.batch.store.uri("images")])
-        own = item.options.get(self.stage.name, {})
-        return Request(
-            custom_id=item.custom_id, prompt=item.prompt, image=image, seed=item.seed,
-            width=item.width, height=item.height,
-            options={**self.request.options.get(self.stage.name, {}), **own},
-        )  # fmt: skip
 
 
 def _hung(row: Result) -> bool:

@@ -49,3 +49,23 @@ def url(valkey):
     with redis.Redis.from_url(valkey) as client:
         client.flushall()
     return valkey
+
+
+@pytest.fixture
+def server():
+    """A model server that misbehaves as it is told, item by item; see `chunks`."""
+    from tests.unit.chunks import misbehaving_server
+
+    with misbehaving_server() as server:
+        yield server
+
+
+@pytest.fixture
+def lane(server):
+    """A lane that feeds the misbehaving server, and tells nobody."""
+    from darkroom.chunk import Lane
+    from darkroom.progress import Progress
+    from darkroom.serving.client import StageClient
+
+    with StageClient(server.url, deadline_s=5) as client:
+        yield Lane(client, host="here", progress=Progress(""), input_roots=(), grace_s=0.5)
