@@ -64,11 +64,15 @@ def in_a_plant(
     except FileNotFoundError:
         raise SystemExit(f"{module} measured nothing") from None
     finally:
+        # A second Ctrl-C would leave the plant behind.
+        heard = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         down = [sys.executable, "-m", "darkroom.cli", "down"]
         _run(down, env, _DOWN_S)
         _keep_logs(folder, module)
         _run([*down, "--purge"], env, _DOWN_S)
         shutil.rmtree(folder, ignore_errors=True)
+        for number, handler in heard.items():
+            signal.signal(number, handler)
 
 
 def _run(command: list[str], env: Mapping[str, str], deadline_s: float) -> None:
