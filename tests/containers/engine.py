@@ -21,7 +21,7 @@ proven: list[str] = []
 
 
 def say(what: str) -> None:
-    print(f"[{time.monotonic() - started:4.0f} s] {what}", flush=True)
+    print(f"[{time.strftime('%H:%M:%S')}] {what}", flush=True)
 
 
 def prove(what: str) -> None:

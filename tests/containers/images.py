@@ -11,7 +11,7 @@ STANDIN = Path(__file__).parent / "standin"
 DEBIAN, AIRFLOW = "localhost/darkroom-standin-debian:12", "localhost/darkroom-standin-airflow:12"
 POSTGRES, VALKEY = "localhost/darkroom-standin-postgres:18", "localhost/darkroom-standin-valkey:9"
 S3 = "localhost/darkroom-standin-s3:1"
-PLANT = "localhost/darkroom:local"
+PLANT, GPU = "localhost/darkroom:local", "localhost/darkroom-gpu:local"
 
 
 def build_standins(scratch: Path) -> None:
@@ -37,12 +37,37 @@ def build_standins(scratch: Path) -> None:
         shutil.copytree(STANDIN / folder.name, folder, dirs_exist_ok=True)
         for file, text in extra.items():
             (folder / file).write_text(text)
-        _build(folder, tag, f"--build-arg=DEBIAN={DEBIAN}")
+        build(folder, tag, f"--build-arg=DEBIAN={DEBIAN}")
 
 
-def build_plant() -> None:
-    """The image that docker-compose.yaml asks for."""
-    _build(REPOSITORY, PLANT, "--target=plant", f"--build-arg=BASE={AIRFLOW}")
+def build(context: Path, tag: str, *options: str) -> None:
+    """An image, where there is no cgroup manager and the package index is a machine's own matter."""
+    # This machine's own way to the index is mounted, never copied into the image.
+    certificates = {"/etc/uv/uv.toml": STANDIN / "uv.toml"} if "SSL_CERT_FILE" in os.environ else {}
+    mounted = {path: Path(path) for path in ("/etc/pip.conf", "/etc/ssl/certs")} | certificates
+    mounts = [f"-v{path}:{inside}:ro" for inside, path in mounted.items() if path.exists()]
+    say(f"building {tag}")
+    run(
+        [
+            "podman",
+            "build",
+            "--isolation=chroot",
+            "--network=host",
+            *mounts,
+            *options,
+            "-t",
+            tag,
+            str(context),
+        ]
+    )
+
+
+def build_plant(context: Path, tag: str = PLANT, target: str = "plant") -> None:
+    """The image that the compose files ask for."""
+    build(context, tag, f"--target={target}", f"--build-arg=BASE={AIRFLOW}")
+
+
+def check_plant() -> None:
     inside = "id -un; command -v gcc cc make || echo none"
     who = run(["podman", "run", "--rm", PLANT, "sh", "-c", inside])
     assert who.split() == ["airflow", "none"], who
@@ -53,14 +78,12 @@ def build_plant() -> None:
     )
 
 
-def _build(folder: Path, tag: str, *options: str) -> None:
-    # This machine's own way to the package index is mounted, never copied into the image.
-    certificates = {"/etc/uv/uv.toml": STANDIN / "uv.toml"} if "SSL_CERT_FILE" in os.environ else {}
-    mounted = {path: Path(path) for path in ("/etc/pip.conf", "/etc/ssl/certs")} | certificates
-    mounts = [f"-v{path}:{inside}:ro" for inside, path in mounted.items() if path.exists()]
-    say(f"building {tag}")
-    command = ["podman", "build", "--isolation=chroot", "--network=host", *mounts, *options]
-    run([*command, "-t", tag, str(folder)])
+def check_gpu() -> None:
+    """That PyTorch comes up in it; without a GPU it is not asked for more."""
+    script = "import torch, diffusers, onnxruntime; print(torch.__version__, torch.version.cuda)"
+    told = run(["podman", "run", "--rm", GPU, ".venv-gpu/bin/python", "-c", script]).splitlines()[-1]
+    size = (_bytes(GPU) - _bytes(PLANT)) / 1e9
+    prove(f"the target `gpu` builds, {size:.1f} GB larger, and imports PyTorch {told}")
 
 
 def _bytes(tag: str) -> int:
