@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 from dotenv import dotenv_values
+from tests.containers.source import commands
 
 from darkroom.errors import BadRequest
 from darkroom.flows import DEFAULT_QUEUE, SHIPPED_STAGES
@@ -248,6 +249,13 @@ def test_a_host_tells_whom_the_plant_tells(tmp_path):
 def test_a_host_can_t_be_told_of_a_plant_that_has_no_env_file(tmp_path):
     with pytest.raises(BadRequest, match="darkroom env"):
         write_host(tmp_path / "host.env", tmp_path / ".env", "10.0.0.5")
+
+
+def test_the_commands_that_the_proof_runs_stand_on_the_page():
+    assert "darkroom env" in commands("Start it")
+    assert "docker compose build" in commands("Upgrade")
+    assert "pg_dump" in commands("Back up and restore")
+    assert "pg_restore" in commands("Back up and restore", 1)
 
 
 def test_nothing_of_this_machine_gets_into_the_image():
