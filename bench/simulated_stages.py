@@ -7,6 +7,7 @@ seed gives every chunk the same work, whatever happens around it.
 
 import heapq
 import itertools
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -95,6 +96,7 @@ class Plant:
             stage: [_Server(speed, STAGES[stage].lanes_per_server) for speed in speeds]
             for stage, speeds in scenario.speeds.items()
         }
+        self.last_items = dict[str, int]()
         self.chunks = [
             chunk for number, batch in enumerate(scenario.batches) for chunk in self._cut(number, *batch)
         ]
@@ -138,7 +140,10 @@ class Plant:
                 done / (self.now_s - max(self.counted_at_s, self.begun_s.get(stage, 0.0))),
                 bool(self.queues[stage]),
             )
-            found[stage] = Station(len(at_work), seconds, here + to_come, here / number if number else 1.0)
+            found[stage] = Station(
+                len(at_work), seconds, here + to_come, here / number if number else 1.0,
+                self.last_items.get(stage, math.inf),
+            )  # fmt: skip
         return found
 
     def _count(self) -> None:
@@ -168,6 +173,8 @@ class Plant:
         sizes = chunk_sizes(
             items, params.servers, params.k, params.min_items, params.cap_items, last_items=params.last_items
         )
+        for stage in FLOWS[flow].stages:
+            self.last_items[stage] = max(self.last_items.get(stage, 1), params.last_items or params.min_items)
         return [_Chunk(flow, (batch, number), size) for number, size in enumerate(sizes)]
 
     def _arrive(self, chunk: _Chunk) -> None:

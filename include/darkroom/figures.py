@@ -22,7 +22,7 @@ from darkroom.overview import (
     Waiting,
     WhatIf,
 )
-from darkroom.planning import average_seconds_per_item
+from darkroom.planning import average_seconds_per_item, decide_params
 from darkroom.queueing import (
     Station,
     as_it_goes,
@@ -33,6 +33,7 @@ from darkroom.queueing import (
     with_servers,
 )
 from darkroom.serving.status import ServerStatus, State
+from darkroom.settings import settings
 from darkroom.snapshot import RECENT_S, HostNow, Snapshot
 
 
@@ -191,6 +192,21 @@ class Figures:
                 before = view.remaining
         return queue, flying, remaining
 
+    @cached_property
+    def _last_items(self) -> dict[str, int]:
+        """By stage: items in the last chunks of a batch, as the planner would cut one now."""
+        here, found = settings(), dict[str, int]()
+        each_s = {name: self._seconds_per_item(name) for name in STAGES}
+        servers = {name: len(self._ready(name)) for name in STAGES}
+        for flow in {one.outlook.flow for one in self._working}:
+            params = decide_params(
+                "", flow, min_chunk_s=here.min_chunk_s, max_chunk_s=here.max_chunk_s, seconds_per_item=each_s,
+                servers=servers,
+            )  # fmt: skip
+            for stage in FLOWS[flow].stages:
+                found[stage] = max(found.get(stage, 1), params.last_items or params.min_items)
+        return found
+
     def _station(self, stage: str) -> Station:
         queue, flying, remaining = self._items(stage)
         chunks = self.airflow.chunks.get(stage, ChunksNow())
@@ -200,7 +216,7 @@ class Figures:
         # What was measured for less than half a minute is about to change.
         paces = [rate for rate, over_s in map(self._pace_at_work, ready) if over_s >= RECENT_S / 2]
         each_s = as_it_goes(self._seconds_per_item(stage), len(paces), sum(paces), bool(queue))
-        return Station(len(ready), each_s, remaining, max(1.0, size))
+        return Station(len(ready), each_s, remaining, max(1.0, size), self._last_items.get(stage, math.inf))
 
     def _stage(self, name: str) -> StageNow:
         station, chunks = self._stations[name], self.airflow.chunks.get(name, ChunksNow())

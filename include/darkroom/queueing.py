@@ -25,6 +25,8 @@ class Station:
     """That it has still to finish with."""
     chunk_items: float = 1.0
     """In a chunk, of those that are left."""
+    last_items: float = math.inf
+    """In the last chunks, which the planner cuts smallest; no more than in the others."""
 
     @property
     def items_per_s(self) -> float:
@@ -37,17 +39,23 @@ class Station:
         return min(self.chunk_items, self.items) * self.seconds_per_item
 
     @property
+    def last_s(self) -> float:
+        """The same of the last chunk: what all wait for."""
+        return min(self.last_items, self.chunk_items, self.items) * self.seconds_per_item
+
+    @property
     def busy_s(self) -> float:
         """Until it has finished with its items, if they are all there: infinite without a server.
 
         At least `items / items_per_s`, the bottleneck bound; the servers do not end together, though, as a
-        chunk is not divided: they end within (1 - 1/servers) chunks of the bound, half of that on average.
+        chunk is not divided: they end within (1 - 1/servers) of the last chunk (Graham), half of that on
+        average.
         """
         if self.items <= 0:
             return 0.0
         if not self.servers:
             return math.inf
-        uneven_s = (1 - 1 / self.servers) / 2 * self.chunk_s
+        uneven_s = (1 - 1 / self.servers) / 2 * self.last_s
         return max(self.chunk_s, self.items / self.items_per_s + uneven_s)
 
 
@@ -74,7 +82,7 @@ def time_left(stations: Mapping[str, Station], paths: Iterable[Path]) -> tuple[f
     """Seconds until all items have gone their way, and the stage that decides it; None: nothing is left.
 
     The stage that needs longest decides, as all work side by side; what it has done last has still to go
-    through the stages behind it, one chunk's time each.
+    through the stages behind it, a last chunk's time each.
 
     Args:
         stations: by stage.
@@ -84,7 +92,7 @@ def time_left(stations: Mapping[str, Station], paths: Iterable[Path]) -> tuple[f
     behind: dict[str, float] = {}
     for path in paths:
         for position, name in enumerate(path):
-            rest_s = sum(stations[later].chunk_s for later in path[position + 1 :])
+            rest_s = sum(stations[later].last_s for later in path[position + 1 :])
             behind[name] = max(behind.get(name, 0.0), rest_s)
     for name, rest_s in behind.items():
         busy_s = stations[name].busy_s

@@ -21,7 +21,7 @@ from darkroom.queueing import (
 SECONDS = st.floats(0.001, 1000)
 STATIONS = st.builds(
     Station, servers=st.integers(1, 50), seconds_per_item=SECONDS, items=st.integers(0, 10_000).map(float),
-    chunk_items=st.integers(1, 500).map(float),
+    chunk_items=st.integers(1, 500).map(float), last_items=st.just(math.inf) | st.integers(1, 500).map(float),
 )  # fmt: skip
 NAMES = ("a", "b", "c")
 PLANTS = st.fixed_dictionaries(dict.fromkeys(NAMES, STATIONS))
@@ -52,6 +52,13 @@ def test_another_server_never_makes_it_later_than_its_last_chunks(plant, paths, 
     after, _ = time_left(with_servers(plant, name, plant[name].servers + 1), paths)
     # More servers end a little less evenly: by less than half a chunk.
     assert after <= before + plant[name].chunk_s / 2 + 1e-9
+
+
+def test_what_waits_at_the_end_is_a_last_chunk_not_one_as_large_as_those_of_now():
+    plant = {"a": Station(2, 1.0, 600, 40, 3), "c": Station(3, 1.0, 600, 40, 3)}
+    uneven_s, behind_s = 3 / 4, 3
+    assert time_left(plant, [("a", "c")]) == (300 + uneven_s + behind_s, "a")
+    assert Station(2, 1.0, 40, 40, 3).busy_s == 40  # a chunk is not divided
 
 
 @given(PLANTS, st.sampled_from(NAMES))
