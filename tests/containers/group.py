@@ -1,6 +1,7 @@
 """One machine's containers: a folder with compose files and an `.env`."""
 
 import os
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +52,10 @@ class Group:
         say("\n  ".join(["the docs:", *commands.strip().splitlines()]))
         path = os.pathsep.join([str(_SHIM), str(Path(sys.executable).parent), os.environ["PATH"]])
         told = {"PATH": path, "PROJECT": self.project, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'include'}"}
-        run(["bash", "-euo", "pipefail", "-c", commands], cwd=self.folder, env=self._clean() | told)
+        shell = ["bash", "-euo", "pipefail", "-c", commands]
+        done = subprocess.run(shell, cwd=self.folder, env=self._clean() | told, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"the docs' commands ended with {done.returncode}")
 
     def _clean(self) -> dict[str, str]:
         theirs = ("AWS_", "DARKROOM_", "COMPOSE_")

@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from tests.containers.engine import prove, run, succeeds, until
+from tests.containers.engine import REPOSITORY, prove, run, succeeds, until
 from tests.containers.images import PLANT
 from tests.containers.outlets import check_outlets, listening
 from tests.containers.plant import (
+    SOURCES,
     Plant,
     check_log,
     check_login,
     check_metrics,
     check_ports,
     check_secrets,
-)  # fmt: skip
+)
 from tests.containers.source import EARLIER, check_out, commands, revision, snapshot
 
 from darkroom.api import RunExists
@@ -97,7 +98,7 @@ def upgrade(machine: Machine) -> None:
     plant = machine.plant
     older = revision(plant.folder)
     machine.has("older", "A_C")
-    plant.start("across", "A_C")
+    plant.start("across", "A_C", many(plant))
     plant.follow(commands("Upgrade"))
     plant.wait_for_dags()
     newer = revision(plant.folder)
@@ -108,6 +109,15 @@ def upgrade(machine: Machine) -> None:
     ended = plant.api.call("GET", "/api/v2/dags/image_flow/dagRuns/across")["end_date"]
     assert datetime.fromisoformat(ended) > plant.started("scheduler"), f"it had ended by {ended}"
     prove(f"a batch that was under way goes on to its end: {across}")
+
+
+def many(plant: Plant) -> str:
+    """A source that takes the plant some minutes."""
+    items = [json.loads(line) for line in (REPOSITORY / SOURCES["A_C"]).read_text().splitlines()]
+    repeated = [{**item, "custom_id": f"{item['custom_id']}-{n}"} for n in range(4) for item in items]
+    path = plant.folder / "inputs/many.jsonl"
+    path.write_text("".join(f"{json.dumps(item)}\n" for item in repeated))
+    return "inputs/many.jsonl"
 
 
 def start(machine: Machine) -> None:

@@ -11,6 +11,7 @@ make prove-containers ARGS="--keep crashes" leaves the plant as it is for the ne
 
 import argparse
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tests.containers.engine import CONFIGURATION, proven, say
 from tests.containers.images import GPU, PLANT, build_plant, build_standins, check_gpu, check_plant
 from tests.containers.one_machine import Machine
 from tests.containers.source import EARLIER, check_out, snapshot
+
+from darkroom.errors import DarkroomError
 
 
 def images(machine: Machine) -> None:
@@ -69,15 +72,23 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "containers.conf").write_text(CONFIGURATION)
     os.environ["CONTAINERS_CONF"] = str(folder / "containers.conf")
-    machine = Machine(folder)
+    machine, failed = Machine(folder), []
     try:
         for name in chosen.steps or STEPS:
             say(f"step {name}")
-            (STEPS | MORE)[name](machine)
+            try:
+                (STEPS | MORE)[name](machine)
+            except (AssertionError, DarkroomError, OSError, SystemExit):
+                traceback.print_exc()
+                failed.append(name)
+                if not chosen.keep:
+                    machine.end()  # the next begins anew
     finally:
         if not chosen.keep:
             machine.end()
-        print("\nProven:", *proven, sep="\n* ")
+        print("\nProven:", *proven, sep="\n* ", flush=True)
+    if failed:
+        raise SystemExit(f"steps that failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":
