@@ -9,7 +9,7 @@ from string import Formatter
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 NO_DAILY = "no table [daily] in darkroom.toml says what to run each day; see docs/how-to/schedule.md"
 _ONE_DAY = timedelta(days=1)
@@ -73,7 +73,10 @@ class Daily(BaseModel):
     """By which route what came of a day goes on, as in the form."""
     time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     """Whose days."""
-    at: Annotated[time, AfterValidator(_whole_minute)] = time(0)
+    # JSON Schema's own `time` has an offset, which is what a time of a zone's clock has not.
+    at: Annotated[
+        time, AfterValidator(_whole_minute), WithJsonSchema({"type": "string", "examples": ["02:30:00"]})
+    ] = time(0)
     """When, on the day after, a day's run starts."""
     first_day: date | None = None
     """Every day since then gets its run, also one that the plant slept through; without it, only the last

@@ -45,6 +45,7 @@ def test_a_named_host_is_allowed(url, allowed):
         "//hooks.example.com/",
         "hooks.example.com",
         "https://",
+        "https://xn--/",
         "",
         "http://127.0.0.1/",
         "http://2130706433/",

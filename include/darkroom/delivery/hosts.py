@@ -41,15 +41,16 @@ def allowed_url(url: str, allowed: Sequence[str]) -> httpx.URL:
     """
     try:
         parsed = httpx.URL(url)  # what sends it reads it, so nobody can read two hosts into it
-    except (httpx.InvalidURL, TypeError) as error:
+        host = parsed.host  # read here: `xn--` may stand for no name
+    except (httpx.InvalidURL, TypeError, UnicodeError) as error:
         raise HostNotAllowed(f"no URL: {error}") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not host:
         raise HostNotAllowed("not a URL that begins with https:// and a host")
     if parsed.userinfo or parsed.fragment:
         raise HostNotAllowed("a URL with a user or a fragment")
-    if not any(_names(entry, parsed.host) for entry in allowed):
+    if not any(_names(entry, host) for entry in allowed):
         named = ", ".join(allowed) or "none is"
-        raise HostNotAllowed(f"host {parsed.host!r} is not among those allowed ({named})")
+        raise HostNotAllowed(f"host {host!r} is not among those allowed ({named})")
     return parsed
 
 

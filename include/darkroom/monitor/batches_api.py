@@ -7,7 +7,7 @@ from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.models import DagRun
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,7 @@ from darkroom.errors import BadRequest, DarkroomError, NoSuchBatch, NotPlanned, 
 from darkroom.flows import FLOWS
 from darkroom.looking import Lookout, Steering
 from darkroom.monitor.access import DAG_ID, MAY_LOOK, MAY_START
+from darkroom.monitor.refusals import refusals
 from darkroom.settings import settings
 from darkroom.sight import Sight
 from darkroom.sources import look_up
@@ -45,7 +46,9 @@ class _Route(APIRoute):
         return answer
 
 
-router = APIRouter(prefix="/api", dependencies=[MAY_LOOK], route_class=_Route)
+router = APIRouter(
+    prefix="/api", dependencies=[MAY_LOOK], route_class=_Route, responses=refusals(400, 404, 503)
+)
 
 
 class Wish(BaseModel):
@@ -61,7 +64,7 @@ class Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
     source: Annotated[str, Field(min_length=1, max_length=2048)]
     flow: str
-    force: bool = False
+    force: StrictBool = False
     callback_url: str | None = None
 
 
@@ -91,7 +94,7 @@ def steer(batch_id: str, wish: Wish, session: SessionDep) -> Wish:
     return wish
 
 
-@router.post("/batches/check", dependencies=[MAY_START])
+@router.post("/batches/check", dependencies=[MAY_START], responses=refusals(429))
 def check(wanted: Wanted) -> Wanted:
     """Refuse what `plan` would: a source that is not there or not allowed, and a plant that is full."""
     here, live = settings(), _live()

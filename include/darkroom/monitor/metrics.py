@@ -27,6 +27,7 @@ from darkroom.errors import StoreUnavailable
 from darkroom.monitor import plant_api
 from darkroom.monitor.access import DAG_ID, may_look
 from darkroom.monitor.exposition import Around, exposed
+from darkroom.monitor.refusals import OF_ALL
 from darkroom.plant import MARKER
 from darkroom.settings import settings
 from darkroom.storage import open_store
@@ -60,7 +61,11 @@ router = APIRouter(dependencies=[Depends(may_scrape)])
 """Put into the app without the app's own dependency, a login: a Prometheus has none."""
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}}, **OF_ALL},
+)
 def metrics(request: Request, session: SessionDep) -> Response:
     """The plant in Prometheus' text format, or in OpenMetrics where that is asked for."""
     plant = plant_api.latest(session)

@@ -12,12 +12,13 @@ from darkroom.contact_sheet import served_page
 from darkroom.errors import BadRequest
 from darkroom.generations import committed, summary_of
 from darkroom.monitor.access import MAY_LOOK
+from darkroom.monitor.refusals import refusals
 from darkroom.onward import gone_on
 from darkroom.settings import settings
 from darkroom.sheet_page import NOTE, policy
 from darkroom.storage import Store, open_store
 
-router = APIRouter(dependencies=[MAY_LOOK])
+router = APIRouter(dependencies=[MAY_LOOK], responses=refusals(404, 503))
 
 _LOOK_AGAIN_S = 10
 _OF_A_GENERATION: Final = {
@@ -54,7 +55,7 @@ def open_batch(batch_id: str) -> Batch:
     return batch
 
 
-@router.get("/batches/{batch_id}")
+@router.get("/batches/{batch_id}", response_class=HTMLResponse)
 def contact_sheet(request: Request, batch_id: str, generation: Generation = None) -> Response:
     """The contact sheet of a manifest, with links to the files; before the first one, a page that says so."""
     batch, here = open_batch(batch_id), request.scope["root_path"]
@@ -72,7 +73,11 @@ def contact_sheet(request: Request, batch_id: str, generation: Generation = None
     return HTMLResponse(text, headers=_page_headers("'self'"))
 
 
-@router.get("/batches/{batch_id}/files/{name}")
+@router.get(
+    "/batches/{batch_id}/files/{name}",
+    response_class=Response,
+    responses={200: {"content": {kind: {} for kind in FILES.values()}}},
+)
 def file(batch_id: str, name: str, generation: Generation = None) -> Response:
     """One of the files of a batch, and no others."""
     if name not in FILES:
@@ -84,7 +89,11 @@ def file(batch_id: str, name: str, generation: Generation = None) -> Response:
     return _streamed(batch.store, path, FILES[name], _PRIVATE, saved_as=f"{batch_id}-{name}")
 
 
-@router.get("/images/{stage}/{folder}/{key}.png")
+@router.get(
+    "/images/{stage}/{folder}/{key}.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+)
 def image(stage: str, folder: str, key: str) -> Response:
     """A picture, by the path that it has in the store."""
     if not (_STAGE.fullmatch(stage) and _KEY.fullmatch(key) and key.startswith(folder) and len(folder) == 2):  # noqa: PLR2004

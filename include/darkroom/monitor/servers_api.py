@@ -4,20 +4,21 @@ from typing import Annotated
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, HTTPException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from darkroom.fleet import FenceWish, Fleet, FleetUnknown
 from darkroom.monitor.access import MAY_FENCE, MAY_LOOK
+from darkroom.monitor.refusals import refusals
 from darkroom.settings import settings
 
-router = APIRouter(prefix="/api/servers", dependencies=[MAY_LOOK])
+router = APIRouter(prefix="/api/servers", dependencies=[MAY_LOOK], responses=refusals(400, 404, 503))
 
 
 class Fencing(BaseModel):
     """Whether a server shall be fenced."""
 
     model_config = ConfigDict(extra="forbid")
-    fenced: bool
+    fenced: StrictBool
     reason: Annotated[str, Field(max_length=200, description="Shown to whoever looks at the fleet.")] = ""
 
 
