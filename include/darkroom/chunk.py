@@ -20,13 +20,11 @@ from darkroom.doubt import MISHAPS, doubt
 from darkroom.errors import ChunkStopped, HostSuspect, NotPlanned, PictureGone, StoreUnavailable
 from darkroom.flows import FLOWS, Stage
 from darkroom.item import ItemRun
-from darkroom.meter import Meter
+from darkroom.measures import Measures
 from darkroom.progress import ChunkNow, ChunkState, Progress
-from darkroom.rates import Rates
 from darkroom.records import BatchRequest, PlannedItem, Result, Status
 from darkroom.serving.client import StageClient
 from darkroom.snapshot import HostNow
-from darkroom.totals import Totals
 from darkroom.turns import Turn
 
 log = logging.getLogger(__name__)
@@ -49,9 +47,7 @@ class Lane:
     """Held by the one of a server's lanes that sends a batch ahead; see `Turn`."""
     should_stop: Callable[[], ChunkStopped | None] = lambda: None
     """Looked at between two batches: why to stop, or None."""
-    rates: Rates = field(default_factory=lambda: Rates(""))
-    meter: Meter = field(default_factory=lambda: Meter(""))
-    totals: Totals = field(default_factory=lambda: Totals(""))
+    measures: Measures = field(default_factory=lambda: Measures(""))
     doubts: bool = False
     """Whether a chunk whose every item fails is the host's fault rather than theirs; another shall try it."""
 
@@ -78,8 +74,7 @@ def run_chunk(
             results = run.results()
             if batch.save_part(stage.name, chunk_id, results):
                 part = results
-                lane.meter.chunk(stage.name, time.monotonic() - begun)
-                lane.totals.ended(stage.name, part, time.monotonic() - begun)
+                lane.measures.ended(stage.name, part, time.monotonic() - begun)
             else:  # somebody else was first, and the first writer wins
                 part = batch.part(stage.name, chunk_id) or results
     except StoreUnavailable as error:  # told, as it is put back and nobody works on it
@@ -162,7 +157,7 @@ class _ChunkRun:
     def tell(self, results: Sequence[Result], state: ChunkState, reason: str = "") -> None:
         """Say how far this chunk is."""
         counts = count(results)
-        mine = [row.details.get("stages", {}).get(self.stage.name, {}) for row in results]
+        mine = [row.told_by(self.stage.name) for row in results]
         now = ChunkNow(
             items=len(self.items), done=counts.done, rejected=counts.rejected, failed=counts.failed,
             host=self.lane.host, state=state, reason=reason,
@@ -175,7 +170,7 @@ class _ChunkRun:
 
     def _show(self, row: Result) -> None:
         """One picture now and then, for those who want to look rather than read."""
-        self.lane.meter.picture(
+        self.lane.measures.picture(
             batch_id=self.batch.batch_id, custom_id=row.custom_id, stage=self.stage.name,
             status=row.status.value, path=self.batch.store.path(str(row.image_uri)), at=time.time(),
         )  # fmt: skip
@@ -221,22 +216,13 @@ class _ChunkRun:
             result = self.item_run.run(item, before.get(item.custom_id), alone=True)
             assert result is not None  # noqa: S101 - alone, an item always gets an outcome or raises
             outcomes[item.custom_id] = result
-        self._tell_rate([outcomes[item.custom_id] for item in landed if item.custom_id in outcomes])
-        rows = (outcomes[item.custom_id] for item in landed if item.custom_id in outcomes)
-        self.latest.extend(row for row in rows if self.stage.name in row.details.get("stages", {}))
+        rows = [outcomes[item.custom_id] for item in landed if item.custom_id in outcomes]
+        self.lane.measures.computed(self.stage, self.batch.batch_id, self.lane.host, rows)
+        self.latest.extend(row for row in rows if row.told_by(self.stage.name))
         self._doubt(outcomes)
         if time.time() - self.told > _TELL_EVERY_S:
             self.told = time.time()
             self.tell(list(outcomes.values()), "running")
-
-    def _tell_rate(self, results: Sequence[Result]) -> None:
-        """What the model needed for the items that it computed."""
-        self.lane.totals.computed(self.stage.name, results)
-        told = [row.details.get("stages", {}).get(self.stage.name, {}) for row in results]
-        busy = [entry["busy_s"] for entry in told if entry.get("busy_s")]
-        if busy:
-            self.lane.rates.tell(self.stage.name, self.stage.model, self.lane.host, len(busy), sum(busy))
-            self.lane.meter.computed(self.stage.name, self.batch.batch_id, len(busy), sum(busy))
 
     def _doubt(self, outcomes: dict[str, Result], ended: bool = False) -> None:
         """Rather doubt the host than its items, while others may still try them."""

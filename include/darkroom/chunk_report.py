@@ -37,7 +37,7 @@ class Report:
         cls, items: int, part: Sequence[Result], stage: str, part_uri: str, out_of_time: bool, seconds: float
     ) -> "Report":
         """Of a chunk of so many items, from its part after a stage."""
-        told = [row.details["stages"][stage] for row in part if stage in row.details.get("stages", {})]
+        told = [entry for row in part if (entry := row.told_by(stage))]
         tries = [entry.get("attempts", 0) for entry in told]
         counts = count(part)
         return cls(

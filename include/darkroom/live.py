@@ -5,7 +5,7 @@ Losing it loses numbers for a while and no work; so a worker that can't reach it
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import redis
 
@@ -25,6 +25,14 @@ class InRedis:
             if url
             else None
         )
+        self._pipe: Any = None
+
+    @classmethod
+    def into(cls, pipe: Any) -> Self:
+        """One that only writes, into a pipeline that somebody else sends."""
+        session = cls("")
+        session._pipe = pipe
+        return session
 
     def _ask(self, call: Callable[[Any], _T], otherwise: _T, what: str) -> _T:
         """What `call` says; `otherwise`, and a line in the log, where Redis does not answer."""
@@ -35,3 +43,12 @@ class InRedis:
         except redis.RedisError as error:
             log.warning("%s: Redis does not answer: %s", what, error)
             return otherwise
+
+    def _write(self, fill: Callable[[Any], object], what: str) -> None:
+        """Send the commands that `fill` puts into a pipeline, all by one call."""
+        if self._pipe is not None:
+            fill(self._pipe)
+        elif self._redis is not None:
+            pipe = self._redis.pipeline(transaction=False)
+            fill(pipe)
+            self._ask(lambda _: pipe.execute(), None, what)

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from darkroom.live import InRedis
 
@@ -52,12 +53,12 @@ class Meter(InRedis):
 
     def picture(self, **told: str | float) -> None:
         """Show a picture that was just finished: the fields of a `PictureNow`."""
-        if self._redis is None:
-            return
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.lpush(_PICTURES, json.dumps(told))
-        pipe.ltrim(_PICTURES, 0, PICTURES - 1)
-        self._ask(lambda _: pipe.execute(), None, "a picture")
+
+        def fill(pipe: Any) -> None:
+            pipe.lpush(_PICTURES, json.dumps(told))
+            pipe.ltrim(_PICTURES, 0, PICTURES - 1)
+
+        self._write(fill, "a picture")
 
     def pictures(self) -> list[dict[str, str | float]]:
         """The last pictures, the newest first."""
@@ -79,14 +80,14 @@ class Meter(InRedis):
         return added(told, tuple(float(number * SLOT_S) for number in numbers)) if told else Measured()
 
     def _count(self, counters: Mapping[str, int]) -> None:
-        if self._redis is None:
-            return
         key = f"{_KEY}{int(time.time() // SLOT_S)}"
-        pipe = self._redis.pipeline(transaction=False)
-        for name, number in counters.items():
-            pipe.hincrby(key, name, number)
-        pipe.expire(key, KEEP_S)
-        self._ask(lambda _: pipe.execute(), None, "the meter")
+
+        def fill(pipe: Any) -> None:
+            for name, number in counters.items():
+                pipe.hincrby(key, name, number)
+            pipe.expire(key, KEEP_S)
+
+        self._write(fill, "the meter")
 
 
 def added(told: Iterable[Mapping[str, str]], slots: tuple[float, ...]) -> Measured:

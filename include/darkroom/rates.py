@@ -60,7 +60,7 @@ class Rates(InRedis):
             return
         fade, weight = faded(busy_s)
         arguments = (host, fade, weight, busy_s / items, items, time.time(), KEEP_S)
-        self._ask(lambda server: server.eval(_TELL, 1, _key(stage, model), *arguments), None, "a rate")
+        self._write(lambda pipe: pipe.eval(_TELL, 1, _key(stage, model), *arguments), "a rate")
 
     def read(self, stage: str, model: str) -> dict[str, HostRate]:
         """The rates of all hosts that told one lately, by host."""

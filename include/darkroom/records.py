@@ -127,6 +127,11 @@ class Result(Record):
     metadata: dict[str, Any] = Field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
+    def told_by(self, stage: str) -> dict[str, Any]:
+        """What a stage told of its work: host, model, seconds, attempts, busy_s; empty where it had none."""
+        told: dict[str, Any] = self.details.get("stages", {}).get(stage, {})
+        return told
+
 
 class Reject(Record):
     """A line of the source that is not an item."""

@@ -25,8 +25,7 @@ class Totals(InRedis):
 
     def computed(self, stage: str, results: Sequence[Result]) -> None:
         """Count a batch of items that has come back from the model, by what each row tells of the stage."""
-        told = [row.details.get("stages", {}).get(stage, {}) for row in results]
-        tried = [entry for entry in told if entry.get("attempts")]
+        tried = [told for row in results if (told := row.told_by(stage)).get("attempts")]
         if not tried:
             return
         busy = [(entry["attempts"], entry.get("busy_s", 0.0)) for entry in tried]
@@ -44,10 +43,10 @@ class Totals(InRedis):
 
     def ended(self, stage: str, part: Sequence[Result], seconds: float) -> None:
         """Count a chunk whose part was written, by this lane and no other: so each item counts once."""
-        own = [row for row in part if stage in row.details.get("stages", {})]
+        own = [row for row in part if row.told_by(stage)]
         counts: Counter[str] = Counter(f"items/{row.status}" for row in own)
         counts.update(f"errors/{row.error.code}" for row in own if row.error is not None)
-        counts["found"] = sum(row.details["stages"][stage].get("attempts") == 0 for row in own)
+        counts["found"] = sum(row.told_by(stage).get("attempts") == 0 for row in own)
         counts["chunks/ended"] = 1
         counts[f"chunk_s/{bucket(seconds, CHUNK_S)}"] = 1
         self._add(stage, {**counts, "chunks_s": seconds})
@@ -69,15 +68,14 @@ class Totals(InRedis):
         return read
 
     def _add(self, stage: str, counts: Mapping[str, float]) -> None:
-        if self._redis is None:
-            return
-        pipe: Any = self._redis.pipeline(transaction=False)
-        for name, number in counts.items():
-            counter, _, label = name.partition("/")
-            field = f"{counter}/{stage}/{label}" if label else f"{counter}/{stage}"
-            if number:
-                pipe.hincrbyfloat(KEY, field, round(number, 6))
-        self._ask(lambda _: pipe.execute(), None, "the totals")
+        def fill(pipe: Any) -> None:
+            for name, number in counts.items():
+                counter, _, label = name.partition("/")
+                field = f"{counter}/{stage}/{label}" if label else f"{counter}/{stage}"
+                if number:
+                    pipe.hincrbyfloat(KEY, field, round(number, 6))
+
+        self._write(fill, "the totals")
 
 
 def bucket(value: float, bounds: Sequence[int]) -> str:

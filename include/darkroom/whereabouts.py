@@ -221,7 +221,7 @@ class _Look:
         return Status.SCHEDULED, f"its chunk was put back: {chunk.reason or chunk.state}", None
 
     def _step(self, stage: str, row: Result) -> Step:
-        told = row.details.get("stages", {}).get(stage, {})
+        told = row.told_by(stage)
         return Step(
             stage=stage,
             status=row.status.value,

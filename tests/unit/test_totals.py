@@ -10,6 +10,7 @@ from tests.unit.chunks import INSPECT, batch_of, generate, in_time
 
 from darkroom.chunk import run_chunk
 from darkroom.manifest import collect
+from darkroom.measures import Measures
 from darkroom.totals import BATCH_ITEMS, BEYOND, KEY, Totals, bucket
 
 
@@ -18,8 +19,8 @@ def totals(url):
     return Totals(url)
 
 
-def test_what_chunks_count_is_what_the_summary_of_their_batch_says(tmp_path, lane, totals):
-    counted = replace(lane, totals=totals)
+def test_what_chunks_count_is_what_the_summary_of_their_batch_says(tmp_path, lane, totals, url):
+    counted = replace(lane, measures=Measures(url))
     batch = batch_of(tmp_path, {"bad": "fail always", "shaky": "fail 2", "good": "fine"})
     generate(batch, counted)
     run_chunk(batch, INSPECT, "00000", counted, in_time)
@@ -38,8 +39,8 @@ def test_what_chunks_count_is_what_the_summary_of_their_batch_says(tmp_path, lan
     assert told["chunks", "generate", "ended"] == told["chunks", "inspect", "ended"] == 1
 
 
-def test_a_chunk_that_is_there_already_is_counted_once(tmp_path, lane, totals):
-    counted = replace(lane, totals=totals)
+def test_a_chunk_that_is_there_already_is_counted_once(tmp_path, lane, totals, url):
+    counted = replace(lane, measures=Measures(url))
     batch = batch_of(tmp_path, {"a": "fine", "b": "fine"})
     generate(batch, counted)
     before = totals.read()
@@ -48,8 +49,8 @@ def test_a_chunk_that_is_there_already_is_counted_once(tmp_path, lane, totals):
     assert before["items", "generate", "completed"] == 2
 
 
-def test_pictures_that_exist_are_counted_as_found_and_cost_no_model(tmp_path, lane, totals):
-    counted = replace(lane, totals=totals)
+def test_pictures_that_exist_are_counted_as_found_and_cost_no_model(tmp_path, lane, totals, url):
+    counted = replace(lane, measures=Measures(url))
     generate(batch_of(tmp_path, {"a": "fine", "b": "fine"}), lane)
     part = tmp_path / "batches" / "b1" / "parts" / "generate" / "00000.parquet"
     next(part.parent.glob("*.parquet")).unlink()

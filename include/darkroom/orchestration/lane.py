@@ -11,12 +11,11 @@ from urllib.parse import urlparse
 from darkroom.chunk import Lane
 from darkroom.errors import ChunkStopped, ServerGone
 from darkroom.flows import Stage
-from darkroom.meter import Meter
+from darkroom.measures import Measures
 from darkroom.orchestration.gate import this_server, why_not_ready, why_stop
 from darkroom.progress import Progress
 from darkroom.serving.client import UNIX, StageClient
 from darkroom.settings import settings
-from darkroom.totals import Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +76,7 @@ def open_lane(stage: Stage, server: Server | None = None) -> Iterator[Lane]:
             # What is told of a host is told of its server, whichever worker fed it.
             host=f"{server.name}@{platform.node()}" if server.by_the_door else here.host or platform.node(),
             progress=Progress(redis_url := here.redis_url.get_secret_value()),
-            meter=Meter(redis_url),
-            totals=Totals(redis_url),
+            measures=Measures(redis_url),
             input_roots=here.input_roots,
             grace_s=here.server_grace_s,
             alone_lock=locks / f"alone-{key}.lock",

@@ -103,7 +103,6 @@ class RunStage(BaseOperator):
         from darkroom.errors import ChunkStopped
         from darkroom.orchestration.gate import why_not_ready
         from darkroom.orchestration.lane import open_lane
-        from darkroom.rates import Rates
         from darkroom.settings import settings
 
         items = batch.plan_chunk(self.chunk_id)
@@ -113,9 +112,9 @@ class RunStage(BaseOperator):
         self.log.info(
             "%s (%s) on %s, %d at once", stage.name, stage.model, server.name or "this host", stage.batch_size
         )
-        redis_url = settings().redis_url.get_secret_value()
+        control = Control(settings().redis_url.get_secret_value())
         with open_lane(stage, server) as lane:
-            steered = _steered(lane, Control(redis_url), batch.batch_id)
+            steered = _steered(lane, control, batch.batch_id)
             if stop := steered():
                 raise stop
             if reason := why_not_ready(server.name):
@@ -125,7 +124,7 @@ class RunStage(BaseOperator):
                 stage, len(items), batch.params().seconds_per_item,
                 lambda: measured_elsewhere(lane.progress, batch.batch_id, stage.name, lane.host),
             )  # fmt: skip
-            mine = replace(lane, should_stop=steered, rates=Rates(redis_url), doubts=doubts)
+            mine = replace(lane, should_stop=steered, doubts=doubts)
             return run_chunk(batch, stage, self.chunk_id, mine, budget.spent), budget.crawls
 
 
