@@ -13,6 +13,7 @@ from tests.containers.outlets import check_outlets, listening
 from tests.containers.plant import (
     SOURCES,
     Plant,
+    check_bounds,
     check_log,
     check_login,
     check_metrics,
@@ -125,6 +126,7 @@ def start(machine: Machine) -> None:
     plant.wait_healthy_all()
     prove("the whole stack is up, and every health check passes")
     check_ports()
+    check_bounds(plant)
     check_login(plant)
     check_secrets(plant)
     check_metrics(plant)

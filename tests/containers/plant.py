@@ -73,6 +73,17 @@ def check_ports() -> None:
     prove("one port is published, the UI's, on loopback")
 
 
+def check_bounds(plant: Plant) -> None:
+    users = {}
+    for service in (*ENGINES, *CONTROL, *HOSTS):
+        memory, policy = plant.inspect(service, "{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}")
+        assert int(memory) > 0, service
+        assert policy == "unless-stopped", (service, policy)
+        users[service] = plant.exec(service, "id", "-un")
+    assert set(users.values()) == {"postgres", "valkey", "airflow"}, users
+    prove("no container runs as root, each has a limit to its memory and a policy to restart it")
+
+
 def check_login(plant: Plant) -> None:
     for user, password in (("admin", "admin"), ("airflow", "airflow"), ("plant", "plant")):
         with contextlib.suppress(DarkroomError):
