@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     of Airflow who may see `image_flow` may, too. docs/how-to/monitor.md"""
     otlp_endpoint: str = ""
     """An OpenTelemetry collector, such as `http://127.0.0.1:4318`: it gets Airflow's own metrics, and a trace
-    of each run."""
+    of each batch."""
     statsd: str = ""
     """A StatsD server, such as `127.0.0.1:8125`: it gets Airflow's own metrics with Datadog's tags, and the
     `otlp_endpoint` then only the traces."""
