@@ -24,6 +24,8 @@ def main() -> None:
             group.wait_healthy(*services)
         case ["compose", "run", *rest]:
             group.become("run", *rest)
+        case ["compose", "-f", file, "stop"]:
+            group.stop(file)
         case ["compose", "down"]:
             group.down()
         case ["compose", "ps"]:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,16 +35,19 @@ class Group:
     def environment(self) -> dict[str, str]:
         return {key: value or "" for key, value in dotenv_values(self.folder / ".env").items()}
 
-    def compose(self, *arguments: str, check: bool = True) -> str:
-        return run(self._command(*arguments), check=check, cwd=self.folder, env=self._clean() | _GIVEN)
+    def compose(self, *arguments: str, check: bool = True, files: Sequence[str] = ()) -> str:
+        command = self._command(files or self._files(), *arguments)
+        return run(command, check=check, cwd=self.folder, env=self._clean() | _GIVEN)
 
     def become(self, *arguments: str) -> None:
         """Let it take this process's place, with its input and output."""
-        command = self._command(*arguments)
+        command = self._command(self._files(), *arguments)
         os.execvpe(command[0], command, self._clean() | _GIVEN)
 
-    def _command(self, *arguments: str) -> list[str]:
-        files = self.environment.get("COMPOSE_FILE", "docker-compose.yaml").split(":")
+    def _files(self) -> Sequence[str]:
+        return self.environment.get("COMPOSE_FILE", "docker-compose.yaml").split(":")
+
+    def _command(self, files: Sequence[str], *arguments: str) -> list[str]:
         named = [option for name in files for option in ("-f", name)]
         return [*COMPOSE, "-p", self.project, *named, *arguments]
 
@@ -84,6 +88,10 @@ class Group:
         )
         self.up(*then)
         self.wait_healthy(*then)
+
+    def stop(self, file: str) -> None:
+        """The containers of one file."""
+        self.compose("stop", "-t", str(_DRAIN_S), files=[file])
 
     def down(self, *, volumes: bool = False) -> None:
         self.compose("down", "-t", str(_DRAIN_S), *(["-v"] if volumes else []), check=False)
