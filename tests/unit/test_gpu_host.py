@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pynvml
@@ -160,7 +161,8 @@ def test_each_gpu_has_a_server_and_a_pinned_worker_per_stage(setting, tmp_path):
     join = Join("redis://:b@h/0", "redis://:r@h/1", "redis://:p@h/2", "http://h:8080", "s3://b", ["/in"])
     host = GpuHost(find_stages("generate,inspect"), [Device("gpu0", "0", 9000), Device("gpu1", "1", 9000)])
     host.home.create()
-    parts = host._parts(join)
+    with ExitStack() as claims:
+        parts = host._parts(join, claims)
     now = parts.pop("worker-now-generate-gpu0")
     assert now.command[now.command.index("--queues") + 1] == "gpu.generate.now,gpu.inspect.now"
     assert now.command[now.command.index("--concurrency") + 1] == "4"

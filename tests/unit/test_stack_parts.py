@@ -4,6 +4,8 @@ import json
 import os
 import shlex
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from darkroom.stack.home import Home
 from darkroom.stack.layout import Stack
 from darkroom.stack.lifecycle import stop_order
 from darkroom.stack.parts import parts
-from darkroom.stack.ports import choose_ports, is_free, usual_ports
+from darkroom.stack.ports import claimed_ports, is_free, usual_ports
 from darkroom.stack.supervisor import fingerprint, render
 
 
@@ -144,8 +146,8 @@ def test_a_taken_port_gives_way_to_the_next_free_one():
         taken.listen()
         port = taken.getsockname()[1]
         assert not is_free(port)
-        assert choose_ports({"api": port, "other": port}, {}) != {"api": port, "other": port}
-        chosen = choose_ports({"api": port, "other": port}, {})
+        with claimed_ports({"api": port, "other": port}, {}) as chosen:
+            pass
     assert port < chosen["api"] < chosen["other"]
 
 
@@ -153,4 +155,29 @@ def test_a_remembered_port_is_kept():
     with socket.socket() as probe:
         probe.bind((ports.LOOPBACK, 0))
         free = probe.getsockname()[1]
-    assert choose_ports({"api": 8080}, {"api": free}) == {"api": free}
+    with claimed_ports({"api": 8080}, {"api": free}) as chosen:
+        assert chosen == {"api": free}
+
+
+def test_two_plants_that_start_in_the_same_second_get_no_port_in_common():
+    usual = usual_ports()
+    with claimed_ports(usual, {}) as one, claimed_ports(usual, one) as other:
+        assert not set(one.values()) & set(other.values())
+
+
+def test_a_claim_ends_with_its_process():
+    code = (
+        "import os, sys; from darkroom.stack.ports import claimed_ports\n"
+        "with claimed_ports({'api': 8300}, {}) as ports:\n"
+        "    print(ports['api'], flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "include"},
+    ) as other:  # fmt: skip
+        theirs = int(other.stdout.readline())
+        with claimed_ports({"api": theirs}, {}) as ours:
+            assert ours["api"] > theirs
+        other.kill()
+    with claimed_ports({"api": theirs}, {}) as ours:
+        assert ours["api"] == theirs

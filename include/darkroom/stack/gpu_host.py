@@ -25,7 +25,7 @@ from darkroom.stack.launch import Launch, Report
 from darkroom.stack.leftovers import end_leftovers
 from darkroom.stack.lifecycle import SHUTDOWN_S, stop_all, undisturbed
 from darkroom.stack.part import Part
-from darkroom.stack.ports import choose_ports
+from darkroom.stack.ports import claimed_ports
 from darkroom.stack.serving_parts import Site, celery_name
 from darkroom.stack.supervisor import Supervisor, render
 from darkroom.storage import open_store
@@ -80,11 +80,11 @@ class GpuHost:
         check_that_it_is_ours(open_store(join.store), join.redis_url)
         home = self.home
         home.create()
-        with self._alone():
+        with self._alone(), ExitStack() as claims:
             end_leftovers(home)
             home.forget_servers()
             home.drain_marker.unlink(missing_ok=True)
-            supervisor, parts = Supervisor(home), self._parts(join)
+            supervisor, parts = Supervisor(home), self._parts(join, claims)
             env = base(home) | join.shared() | {MARK: str(home.path), OWNER_ENV: str(os.getpid())}
             try:
                 supervisor.start(render(home, parts.values()), env)
@@ -104,10 +104,10 @@ class GpuHost:
         finally:
             end_leftovers(self.home)
 
-    def _parts(self, join: Join) -> dict[str, Part]:
+    def _parts(self, join: Join, claims: ExitStack) -> dict[str, Part]:
         home = self.home
         usual = {name: _FIRST_PORT for name, _, _ in self.servers}
-        ports = choose_ports(usual, home.read_state().get("ports", {}))
+        ports = claims.enter_context(claimed_ports(usual, home.read_state().get("ports", {})))
         home.update_state(ports=ports)
         now = f"now-{self.servers[0][0]}"
         site = Site(

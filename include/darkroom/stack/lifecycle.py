@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from darkroom.errors import StackError
 from darkroom.settings import settings
@@ -18,7 +18,7 @@ from darkroom.stack.layout import Stack
 from darkroom.stack.leftovers import end_leftovers
 from darkroom.stack.part import Part
 from darkroom.stack.parts import metrics_token, parts
-from darkroom.stack.ports import choose_ports, usual_ports
+from darkroom.stack.ports import claimed_ports, usual_ports
 from darkroom.stack.postgres import Postgres
 from darkroom.stack.ready import make_pools, wait_until_parsed, warm_up
 from darkroom.stack.schema import migrate
@@ -39,11 +39,11 @@ def bring_up(home: Home, report: Report) -> list[str]:
         StackError: a part failed. What this call started is stopped again.
     """
     home.create()
-    with home.locked():
+    with home.locked(), ExitStack() as claims:
         supervisor = Supervisor(home)
         fresh = not supervisor.is_running()
         try:
-            warnings = _prepare(home, supervisor) if fresh else _changes(home)
+            warnings = _prepare(home, supervisor, claims) if fresh else _changes(home)
             stack = Stack.load(home)
             postgres = Postgres.place(home)
             Launch(home, supervisor, parts(stack), _steps(stack, postgres, fresh), report).run()
@@ -110,12 +110,11 @@ def remove_state(home: Home) -> None:
         shutil.rmtree(home.path)
 
 
-def _prepare(home: Home, supervisor: Supervisor) -> list[str]:
+def _prepare(home: Home, supervisor: Supervisor, claims: ExitStack) -> list[str]:
     ended = end_leftovers(home)
     _forget_drain()
     Credentials.load_or_create(home.secrets_file)
-    usual = usual_ports()
-    ports = choose_ports(usual, home.read_state().get("ports", {}))
+    ports = claims.enter_context(claimed_ports(usual_ports(), home.read_state().get("ports", {})))
     home.update_state(ports=ports)
     stack = Stack.load(home)
     valkey.write_conf(stack)

@@ -1,7 +1,8 @@
 """Ports on loopback: the usual ones, or the next that are free; the same again at the next start."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 
 from darkroom.errors import StackError
 from darkroom.flows import STAGES
@@ -19,20 +20,43 @@ def usual_ports() -> dict[str, int]:
     }
 
 
-def choose_ports(usual: Mapping[str, int], remembered: Mapping[str, int]) -> dict[str, int]:
+@contextmanager
+def claimed_ports(usual: Mapping[str, int], remembered: Mapping[str, int]) -> Iterator[dict[str, int]]:
     """A free port for each part: the remembered one, the usual one, or the next above it.
+
+    Within the block nobody else is given one of them, so it has to last until the parts listen: two plants
+    may be started in the same second.
 
     Raises:
         StackError: hundreds of ports in a row are taken.
     """
-    chosen: dict[str, int] = {}
-    for name, first in usual.items():
-        candidates = [*filter(None, [remembered.get(name)]), *range(first, first + _TRIES)]
-        port = next((p for p in candidates if p not in chosen.values() and is_free(p)), None)
-        if port is None:
-            raise StackError(f"no free port for {name} between {first} and {first + _TRIES}")
-        chosen[name] = port
-    return chosen
+    with ExitStack() as claims:
+        chosen: dict[str, int] = {}
+        for name, first in usual.items():
+            candidates = [*filter(None, [remembered.get(name)]), *range(first, first + _TRIES)]
+            for port in candidates:
+                if claim := _claim(port):
+                    claims.enter_context(claim)
+                    chosen[name] = port
+                    break
+            else:
+                raise StackError(f"no free port for {name} between {first} and {first + _TRIES}")
+        yield chosen
+
+
+def _claim(port: int) -> socket.socket | None:
+    """What keeps the port for us while it is open; None: somebody listens there, or has claimed it.
+
+    An abstract socket: as a port, it is one for all users of a network namespace, and it ends with its
+    process, however that ends. Source: unix(7).
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    with suppress(OSError):
+        claim.bind(f"\0darkroom-port-{port}")
+        if is_free(port):  # asked in this order: who had claimed it before may listen by now
+            return claim
+    claim.close()
+    return None
 
 
 def is_free(port: int) -> bool:
