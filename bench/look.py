@@ -20,7 +20,7 @@ def main() -> None:
     """Fill a Valkey as such a plant does, and look."""
     from tests.servers import valkey_server
 
-    from darkroom.figures import Airflow, ChunksNow
+    from darkroom.stations import Airflow, ChunksNow
     from darkroom.survey import Surveyor
 
     with tempfile.TemporaryDirectory() as folder, valkey_server(Path(folder)) as url:

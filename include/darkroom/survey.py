@@ -8,7 +8,7 @@ from dataclasses import replace
 import redis
 
 from darkroom.bottleneck import NOBODY_KNOWS, bottleneck
-from darkroom.figures import Airflow, BatchSeen, Figures, finite
+from darkroom.figures import Figures, finite
 from darkroom.fleet import FleetUnknown, waiting
 from darkroom.flows import DEFAULT_FLOW, FLOWS, STAGES
 from darkroom.live import TIMEOUT_S
@@ -18,6 +18,7 @@ from darkroom.outlook import outlook
 from darkroom.overview import BatchNow, Overview, PictureNow
 from darkroom.serving.status import ServerStatus
 from darkroom.snapshot import RECENT_S, Snapshot
+from darkroom.stations import Airflow, BatchSeen, Stations
 
 ENDED_FOR_S = 900.0
 """So long a batch is still shown when it has ended."""
@@ -62,11 +63,12 @@ class Surveyor:
             for stage in STAGES.values()
         }
         batches, measured = _batches(lookout, airflow, servers, rates), meter.read(seen)
-        figures = Figures(airflow, servers, batches, rates, queued or {}, measured)
+        plant = Stations(airflow, servers, batches, rates)
+        figures = Figures(plant, queued or {}, measured)
         open_ones = sorted(name for name, one in batches.items() if one.ended is None)
         over = [name for name, one in batches.items() if one.ended is not None]
         running = sum(one.works for one in batches.values())
-        seconds, longest = figures.left
+        seconds, longest = plant.left
         return Overview(
             seen=seen,
             unknown=unknown,

@@ -9,7 +9,6 @@ from tests.servers import free_port
 
 from darkroom.api import Run
 from darkroom.control import Control
-from darkroom.figures import Airflow, ChunksNow
 from darkroom.fleet import Fleet
 from darkroom.flows import STAGES
 from darkroom.meter import Meter
@@ -17,6 +16,7 @@ from darkroom.overview import Overview
 from darkroom.progress import ChunkNow, PlanNow, Progress
 from darkroom.rates import Rates
 from darkroom.serving.status import ServerStatus, State
+from darkroom.stations import Airflow, ChunksNow
 from darkroom.survey import HOSTS, SHOWN, Surveyor
 
 

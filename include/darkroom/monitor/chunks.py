@@ -10,9 +10,9 @@ from sqlalchemy import and_, case, extract, func, select
 from sqlalchemy.orm import Session
 
 from darkroom.api import Run
-from darkroom.figures import Airflow, ChunksNow
 from darkroom.flows import STAGES
 from darkroom.monitor.access import DAG_ID
+from darkroom.stations import Airflow, ChunksNow
 
 RUNS: Final = 1000
 """Runs that are looked at, at most: `max_active_runs` is far below, and what is queued behind it waits."""
