@@ -19,7 +19,7 @@ DELIVERED = "trigger to delivered"
 FIRST_WORK = "trigger to first model work"
 """To when A's model began, at the latest: what it took, back from the end of its task."""
 OVER_MODELS = "trigger to delivered, less the models' time"
-HOPS = ("plan", "choose_flow", "a_c.generate", "a_c.inspect", "collect", "deliver", "verdict")
+HOPS = ("plan", "a_c.generate", "a_c.inspect", "collect", "deliver", "verdict")
 
 
 def main(runs: int) -> None:

@@ -29,7 +29,7 @@ from darkroom.orchestration.deadlines import DEADLINE
 from darkroom.orchestration.defaults import DAG_DEFAULTS, start_params
 from darkroom.orchestration.groups import run_flow
 from darkroom.orchestration.plan_task import Plan
-from darkroom.orchestration.tasks import choose_flow, collect, deliver, verdict
+from darkroom.orchestration.tasks import collect, deliver, verdict
 
 
 @dag(
@@ -42,10 +42,9 @@ from darkroom.orchestration.tasks import choose_flow, collect, deliver, verdict
     **DAG_DEFAULTS,
 )
 def image_flow():
-    chunk_ids = Plan(task_id="plan").output
-    branch, collected, delivered = choose_flow(), collect(), deliver()
-    work = [*(run_flow(flow, chunk_ids) for flow in FLOWS.values()), RunShards(task_id="run_shards")]
-    chunk_ids >> branch >> [*work, collected]
+    planned, collected, delivered = Plan(task_id="plan"), collect(), deliver()
+    work = [*(run_flow(flow, planned.output) for flow in FLOWS.values()), RunShards(task_id="run_shards")]
+    planned >> [*work, collected]
     work >> collected >> [(again := respin()), delivered]
     again >> delivered >> (judged := verdict())
     then(judged)

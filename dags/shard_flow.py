@@ -19,7 +19,8 @@ from darkroom.flows import FLOWS
 from darkroom.orchestration.children import RunShards, respin
 from darkroom.orchestration.defaults import DAG_DEFAULTS, shard_params
 from darkroom.orchestration.groups import run_flow
-from darkroom.orchestration.tasks import choose_flow, collect, take_chunks
+from darkroom.orchestration.plan_task import TakeChunks
+from darkroom.orchestration.tasks import collect
 
 
 # Rounds nest: who waits must never keep the one it waits for from starting.
@@ -33,10 +34,9 @@ from darkroom.orchestration.tasks import choose_flow, collect, take_chunks
     **DAG_DEFAULTS,
 )
 def shard_flow():
-    chunk_ids = take_chunks()
-    branch, collected = choose_flow(), collect()
-    work = [*(run_flow(flow, chunk_ids) for flow in FLOWS.values()), RunShards(task_id="run_shards")]
-    chunk_ids >> branch >> [*work, collected]
+    taken, collected = TakeChunks(task_id="take_chunks"), collect()
+    work = [*(run_flow(flow, taken.output) for flow in FLOWS.values()), RunShards(task_id="run_shards")]
+    taken >> [*work, collected]
     work >> collected >> respin()
 
 

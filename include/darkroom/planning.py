@@ -30,7 +30,7 @@ SLOWEST = 5
 SHARD_CHUNKS = 8
 """Chunks in one run for each server: some four for each of its lanes. More only wait, and each that waits
 costs Airflow's scheduler queries in each of its rounds, for which everybody waits: docs/adr/0009."""
-LEAST_SHARD_CHUNKS = 32
+LEAST_SHARD_CHUNKS = 16
 """In one run, however few servers: to start another takes some seconds."""
 START_S = 120
 """How much of a chunk's time budget is for a server that is still starting."""

@@ -69,7 +69,7 @@ def test_the_graph_reads_like_the_picture_in_the_readme(ui, a_batch, photograph)
     page.set_viewport_size({"width": 2400, "height": 620})
     page.get_by_role("button", name="Graph").first.click()
     page.get_by_role("button", name="Expand all task groups").first.click()
-    for task in ("plan", "choose_flow", "a_c.generate", "a_c.inspect", "collect", "respin.start", "verdict"):
+    for task in ("plan", "a_c.generate", "a_c.inspect", "collect", "respin.start", "verdict"):
         expect(page.get_by_test_id(f"rf__node-{task}")).to_be_visible()
     page.get_by_role("button", name="Fit View").click()
     photograph(page, "image_flow", clip={"x": 76, "y": 100, "width": 1620, "height": 500})

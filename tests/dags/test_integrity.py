@@ -35,7 +35,6 @@ GROUPS = {
     "b_c.inspect": set(),
 }
 LAST = {"a.generate", "a_c.inspect", "b_c.inspect"}
-FIRST = {"a.generate", "a_c.generate", "b_c.enhance"}
 CHILDREN = {
     "respin.leftovers": {"respin.start", "respin.wait"},
     "respin.start": {"respin.wait"},
@@ -51,8 +50,7 @@ def expected(first_task, after_collect, tail):
     after_group = {task: {"collect"} for task in LAST}
     groups = {task: downstream | after_group.get(task, set()) for task, downstream in GROUPS.items()}
     return {
-        first_task: {"choose_flow", *GROUPS},
-        "choose_flow": {*FIRST, "run_shards", "collect"},
+        first_task: {*GROUPS, "run_shards", "collect"},
         **groups,
         "collect": after_collect,
         **CHILDREN,

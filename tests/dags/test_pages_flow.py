@@ -17,7 +17,7 @@ from darkroom.batches import Batch
 from darkroom.control import Control
 from darkroom.errors import BadRequest, PageAway, PagesMissing, SourceNotAllowed
 from darkroom.orchestration import pages as page_tasks
-from darkroom.orchestration import tasks, triggers
+from darkroom.orchestration import plan_task, tasks, triggers
 from darkroom.orchestration.dag_docs import load_dags
 from darkroom.orchestration.daily import WaitForPartition
 from darkroom.orchestration.plan_task import Plan
@@ -69,7 +69,9 @@ def context(api, kind="numbered", try_number=1, clear_number=0, run_id="b1", **p
 def started(table, monkeypatch):
     """The runs that a task has started; its params are those of `image_flow`."""
     runs = []
-    monkeypatch.setattr(page_tasks, "start_run", lambda dag_id, **run: runs.append({"dag_id": dag_id, **run}))
+    for module in (page_tasks, plan_task):
+        monkeypatch.setattr(module, "start_run", lambda dag_id, **run: runs.append({"dag_id": dag_id, **run}))
+    monkeypatch.setattr(plan_task.Plan, "lead", lambda self, context, chunk_ids: chunk_ids)
     monkeypatch.setattr(tasks, "admit", lambda: None)
     monkeypatch.setattr(
         tasks, "plan", lambda: Batch(open_store(settings().store_url), "b1").planned().chunk_ids

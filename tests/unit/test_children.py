@@ -25,7 +25,7 @@ class Round:
         turn = {"run_id": run_id, "task_id": "a.generate", "count": 24}
         return {"trigger_run_id": run_id, "conf": {"batch_id": "b1", "shard": number}, "turn": turn}
 
-    def start_one(self, dag_id, run_id, conf):
+    def start_run(self, dag_id, run_id, conf):
         assert (dag_id, conf["batch_id"]) == ("shard_flow", "b1")
         if run_id not in self.started:
             self.started.append(run_id)
@@ -35,7 +35,7 @@ class Round:
 def three_shards(monkeypatch):
     found = Round(3)
     monkeypatch.setattr(tasks, "next_shard", found.next_shard)
-    monkeypatch.setattr(children, "start_one", found.start_one)
+    monkeypatch.setattr(children, "start_run", found.start_run)
     monkeypatch.setattr(children, "_ended", lambda run_id: run_id in found.ended)
     return found
 

@@ -58,7 +58,7 @@ class RunShards(BaseOperator):
         shard = tasks.next_shard(after)
         if shard is not None:
             run_id, conf = shard["trigger_run_id"], shard["conf"]
-            start_one(CHILD, run_id, conf)
+            start_run(CHILD, run_id, conf)
             so_far = {"after": conf["shard"], "running": [*running, run_id]}
             turn = HandedOut(CHILD, **shard["turn"])
             self.defer(trigger=turn, method_name="go_on", kwargs=so_far, timeout=LONGEST_WAIT)
@@ -69,21 +69,15 @@ class RunShards(BaseOperator):
         """The runs have ended, however they ended."""
 
 
-def start_one(dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
-    """Start a run from within a task; one that exists already is left as it is.
+def start_run(dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
+    """Start a run from within a task; one that exists is left as it is.
 
-    As `TriggerDagRunOperator` does it, which can start but one, and ends with that.
-
-    Raises:
-        AirflowRuntimeError: the API refuses it.
+    `TriggerDagRunOperator` does the same, but only as a task's end: this run is found in the midst of one.
     """
-    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-    from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
-    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import TriggerDagRun
 
-    answer = SUPERVISOR_COMMS.send(TriggerDagRun(dag_id=dag_id, run_id=run_id, conf=conf))
-    if isinstance(answer, ErrorResponse) and answer.error != ErrorType.DAGRUN_ALREADY_EXISTS:
-        raise AirflowRuntimeError(answer)
+    task_runner.SUPERVISOR_COMMS.send(TriggerDagRun(dag_id=dag_id, run_id=run_id, conf=conf))
 
 
 def _ended(run_id: str) -> bool:

@@ -14,6 +14,7 @@ from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
 
 from darkroom.flows import FLOWS
+from darkroom.orchestration.children import start_run
 from darkroom.orchestration.tasks import batch_of, speeds, store_patience
 from darkroom.settings import settings
 
@@ -109,17 +110,6 @@ def first_run(pages: "Pages", page: int, context: Any, until: float | None) -> d
         "priority": context["params"]["priority"],
     }
     return {"run_id": child_run_id(batch_id, str(context["run_id"]), what), "conf": conf}
-
-
-def start_run(dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
-    """Start a run from within a task; one that exists is left as it is.
-
-    `TriggerDagRunOperator` does the same, but only as a task's end: this run is found in the midst of one.
-    """
-    from airflow.sdk.execution_time import task_runner
-    from airflow.sdk.execution_time.comms import TriggerDagRun
-
-    task_runner.SUPERVISOR_COMMS.send(TriggerDagRun(dag_id=dag_id, run_id=run_id, conf=conf))
 
 
 def _next_run(page: int, context: Any) -> dict[str, Any]:

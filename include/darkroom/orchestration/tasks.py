@@ -127,7 +127,6 @@ def speeds() -> dict[str, Any]:
     }
 
 
-@task
 def take_chunks() -> list[str]:
     """The chunks of a round, or of a shard of it, that another run has planned."""
     from darkroom.runs import chunks_here
@@ -138,15 +137,14 @@ def take_chunks() -> list[str]:
         return chunks_here(batch, _planned(batch), _param("shard"))
 
 
-@task.branch
-def choose_flow() -> str:
-    """Lead few chunks to their flow, many to runs of their own, and none straight to `collect`."""
-    from darkroom.runs import chunks_here, shards_left
+def choose_branch(chunk_ids: list[str]) -> str:
+    """The task that a run goes on with that takes these chunks itself."""
+    from darkroom.runs import shards_left
 
     batch = _batch()
     with store_patience():
         index = _planned(batch)
-        if chunks_here(batch, index, _param("shard")):
+        if chunk_ids:
             flow = FLOWS[index.flow]
             return f"{flow.group_id}.{flow.stages[0]}"
         return "run_shards" if _param("shard") is None and shards_left(batch, index) else "collect"
