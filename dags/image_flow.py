@@ -45,7 +45,7 @@ def image_flow():
     planned, collected, delivered = Plan(task_id="plan"), collect(), deliver()
     work = [*(run_flow(flow, planned.output) for flow in FLOWS.values()), RunShards(task_id="run_shards")]
     planned >> [*work, collected]
-    work >> collected >> [(again := respin()), delivered]
+    work >> collected >> [(again := respin(collected)), delivered]
     again >> delivered >> (judged := verdict())
     then(judged)
 

@@ -37,7 +37,7 @@ def shard_flow():
     taken, collected = TakeChunks(task_id="take_chunks"), collect()
     work = [*(run_flow(flow, taken.output) for flow in FLOWS.values()), RunShards(task_id="run_shards")]
     taken >> [*work, collected]
-    work >> collected >> respin()
+    work >> collected >> respin(collected)
 
 
 shard_flow()

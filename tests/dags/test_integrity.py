@@ -77,12 +77,12 @@ def test_image_flow_has_exactly_these_edges(dags):
         "then.route": {"then.start"},
         "then.start": set(),
     }
-    assert edges(dags["image_flow"]) == expected("plan", {"respin.leftovers", "deliver"}, tail)
+    assert edges(dags["image_flow"]) == expected("plan", {"respin.leftovers", "respin.wait", "deliver"}, tail)
 
 
 def test_shard_flow_has_exactly_these_edges(dags):
     tail = {"respin.wait": set()}
-    assert edges(dags["shard_flow"]) == expected("take_chunks", {"respin.leftovers"}, tail)
+    assert edges(dags["shard_flow"]) == expected("take_chunks", {"respin.leftovers", "respin.wait"}, tail)
 
 
 @pytest.mark.parametrize("dag_id", ["image_flow", "shard_flow", "pages_flow"])
