@@ -4,21 +4,20 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, suppress
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.loopback import LoopbackServer, Quiet
 
 RED = "a large red circle on a white background"
 
 
-class Api(ThreadingHTTPServer):
+class Api(LoopbackServer):
     """`/v1/numbered?page=1` has `data` and `meta.pages`; `/v1/chain?cursor=c2` has `data` and `next`."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.pages: list[list[dict]] = []
         """What is on each page; numbered from 1."""
         self.count = None
@@ -29,12 +28,11 @@ class Api(ThreadingHTTPServer):
         self.headers: list[dict] = []
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
-        self.let_go = threading.Event()
         self.slow_s = 0.0
 
     @property
     def root(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
+        return f"{self.address}/v1"
 
     def table(self, **more):
         """The table of this API: `[pages.test]`."""
@@ -62,7 +60,7 @@ class Api(ThreadingHTTPServer):
         ]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet, BaseHTTPRequestHandler):
     server: Api
     protocol_version = "HTTP/1.1"
 
@@ -124,17 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             self.wfile.write(body)
 
-    def log_message(self, *_):
-        pass
 
-
-@contextmanager
-def api() -> Iterator[Api]:
-    """The API at work; whatever it keeps waiting is let go at the end."""
-    with Api() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        try:
-            yield server
-        finally:
-            server.let_go.set()
-            server.shutdown()
+def api() -> AbstractContextManager[Api]:
+    """The API at work."""
+    return Api().at_work()

@@ -2,30 +2,27 @@
 
 import socket
 import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
+
+from tests.loopback import LoopbackServer, Quiet
 
 
-class Receiver(ThreadingHTTPServer):
+class Receiver(LoopbackServer):
     """Answers as it is told, first answer first, then 204; keeps the headers, bodies and paths it got."""
 
-    daemon_threads = True
-
-    def __init__(self, address: str = "127.0.0.1") -> None:
-        super().__init__((address, 0), _Handler)
+    def __init__(self, listens_at: str = "127.0.0.1") -> None:
+        super().__init__(_Handler, listens_at)
         self.answers = []
         self.got = []
         self.paths = []
-        self.let_go = threading.Event()
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server_port}/hook?token=hush"
+        return f"{self.address}/hook?token=hush"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet, BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.got.append((dict(self.headers), body))
@@ -47,20 +44,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(answer)
             if answer in (301, 302, 307, 308):
-                self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
+                self.send_header("Location", f"{self.server.address}/elsewhere")
             self.end_headers()
 
-    def log_message(self, *_):
-        pass
 
-
-@contextmanager
-def receiving(address: str = "127.0.0.1") -> Iterator[Receiver]:
-    """A receiver at work; whatever it keeps waiting is let go at the end."""
-    with Receiver(address) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        try:
-            yield server
-        finally:
-            server.let_go.set()
-            server.shutdown()
+def receiving(listens_at: str = "127.0.0.1") -> AbstractContextManager[Receiver]:
+    """A receiver at work."""
+    return Receiver(listens_at).at_work()

@@ -22,12 +22,12 @@ from darkroom.serving.status import State
 from darkroom.settings import settings
 from darkroom.storage import open_store
 from tests.browser.ui import pictures_loaded
+from tests.loopback import served
 from tests.servers import valkey_server
 from tests.unit.airflow_app import app, token
-from tests.unit.test_api_batches import served
-from tests.unit.test_contact_sheet import png
-from tests.unit.test_plant_api import BEGUN, add_chunks, add_run
-from tests.unit.test_survey import chunk, server
+from tests.unit.airflow_rows import BEGUN, add_chunks, add_run
+from tests.unit.live_plant import chunk, server
+from tests.unit.pictures import png
 
 EVIL = "<img src=x onerror=alert(1)>"
 

@@ -3,25 +3,16 @@
 import pytest
 from playwright.sync_api import expect
 
-from darkroom.settings import REPOSITORY
-from tests.stack.plant import finished, source, started
-from tests.stack.test_plant_view import ITEMS, OPTIONS, alike
+from tests.stack import waiting
+from tests.stack.plant import finished
+from tests.stack.waiting import ITEMS
 
-RED = "a large red circle on a white background"
 A_WHILE_MS = 240_000
 
 
 @pytest.fixture
 def four_batches(stack):
-    """Two of A_C and two of B_C, which need C most."""
-    source("plant-view/cat.jpg", (REPOSITORY / "examples/photos/cat.jpg").read_bytes())
-    batches = [
-        ("A_C", alike("plant-view/a1", prompt=RED, seed=1)),
-        ("A_C", alike("plant-view/a2", prompt=RED, seed=2)),
-        ("B_C", alike("plant-view/b1", image="cat.jpg")),
-        ("B_C", alike("plant-view/b2", image="cat.jpg")),
-    ]
-    return [started(flow, where, respins=0, options=OPTIONS[flow]) for flow, where in batches]
+    return waiting.four_batches()
 
 
 def test_inspect_is_named_and_the_numbers_end_as_those_of_the_manifests(ui, four_batches):

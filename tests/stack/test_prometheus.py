@@ -12,9 +12,9 @@ import yaml
 
 from darkroom.stack.layout import PROGRESS
 from darkroom.totals import Totals
+from tests.prometheus_files import PROMETHEUS, RULES, queries
 from tests.servers import free_port
 from tests.stack.plant import finished, source, started, until
-from tests.unit.test_prometheus_files import PROMETHEUS, RULES, queries
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="needs Prometheus; on Debian: apt-get install prometheus"

@@ -12,7 +12,9 @@ from airflow.models import import_all_models
 from airflow.models.base import Base
 from fastapi import FastAPI
 
+from darkroom.monitor import metrics, plant_api
 from darkroom.monitor.app import create_app
+from darkroom.settings import settings
 
 
 def make_tables() -> None:
@@ -38,3 +40,9 @@ def app() -> Iterator[FastAPI]:
 def token(role: str | None) -> str:
     """What a user of that role shows; None: one without rights."""
     return SimpleAuthManager().generate_jwt(SimpleAuthManagerUser(username=f"a {role}", role=role))
+
+
+def forget() -> None:
+    """What a process of Airflow keeps: settings, looks at the plant and at its store."""
+    for kept in (settings, plant_api.looks, metrics._store_watch):
+        kept.cache_clear()

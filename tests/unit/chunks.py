@@ -3,10 +3,10 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
 
+from tests.loopback import LoopbackServer, Quiet
 from tests.unit.plant import save_plan_chunk
 
 from darkroom.batches import Batch, Index
@@ -23,25 +23,18 @@ from darkroom.storage import open_store
 GENERATE, INSPECT = STAGES["generate"], STAGES["inspect"]
 
 
-class MisbehavingServer(ThreadingHTTPServer):
+class MisbehavingServer(LoopbackServer):
     """Answers each item as `behaviour` says for its prompt; counts how often each was asked."""
 
-    daemon_threads = True
-
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.asked = Counter()
         self.lock = threading.Lock()
         self.down = False
         self.crashes = 0
-        self.closing = threading.Event()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):  # noqa: PLR0911, PLR0912 - a table of behaviours
@@ -65,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["kill", n] if times <= int(n):
                 return self.die()
             case ["hang"]:
-                self.server.closing.wait()
+                self.server.let_go.wait()
                 return self.drop()
             case ["slow"]:
                 before = self.server.crashes
@@ -103,9 +96,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.crashes += 1
         self.drop()
 
-    def log_message(self, *_):
-        pass
-
 
 def batch_of(tmp_path, prompts, flow="A_C", at=None, **fields):
     batch = Batch(open_store(tmp_path.as_uri()), "b1")
@@ -134,12 +124,6 @@ def generate(batch, lane, budget_s=60):
     return run_chunk(batch, GENERATE, "00000", lane, lambda elapsed_s: elapsed_s > budget_s)
 
 
-@contextmanager
-def misbehaving_server() -> Iterator[MisbehavingServer]:
-    """The server at work; whatever it keeps hanging is let go at the end."""
-    with MisbehavingServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield server
-        server.closing.set()
-        server.shutdown()
+def misbehaving_server() -> AbstractContextManager[MisbehavingServer]:
+    """The server at work."""
+    return MisbehavingServer().at_work()

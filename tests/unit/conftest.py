@@ -34,6 +34,29 @@ def airflow():
 
 
 @pytest.fixture(scope="module")
+def address(airflow):
+    """The address of those routes."""
+    from tests.loopback import served
+
+    with served(airflow) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def users(airflow):
+    """A client of those routes for each role."""
+    from fastapi.testclient import TestClient
+    from tests.unit.airflow_app import token
+
+    def client(role):
+        login = {"Authorization": f"Bearer {token(role)}"}
+        return TestClient(airflow, headers=login, follow_redirects=False)
+
+    nobody = TestClient(airflow, follow_redirects=False)
+    return {"nobody": nobody, "without rights": client(None), "viewer": client("VIEWER")}
+
+
+@pytest.fixture(scope="module")
 def valkey(tmp_path_factory):
     from tests.servers import valkey_server  # not where only model servers are tested
 
@@ -67,5 +90,5 @@ def lane(server):
     from darkroom.progress import Progress
     from darkroom.serving.client import StageClient
 
-    with StageClient(server.url, deadline_s=5) as client:
+    with StageClient(server.address, deadline_s=5) as client:
         yield Lane(client, host="here", progress=Progress(""), input_roots=(), grace_s=0.5)

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from urllib.parse import parse_qsl, urlsplit
 
 from PIL import Image
+from tests.loopback import LoopbackServer, Quiet
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Endpoint:
         self.asked: list[Asked] = []
         endpoint = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 parts = urlsplit(self.path)
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -81,11 +82,8 @@ class Endpoint:
             def do_GET(self) -> None:
                 self.do_POST()
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1/images/generations"
+        self._server = LoopbackServer(Handler)
+        self.url = f"{self._server.address}/v1/images/generations"
 
     def answer(self, asked: Asked) -> Answer:
         with self._lock:
@@ -95,14 +93,8 @@ class Endpoint:
 
     @contextmanager
     def serving(self) -> Iterator["Endpoint"]:
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
+        with self._server.at_work():
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
 
 
 def draw(asked: Asked) -> Answer:

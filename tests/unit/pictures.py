@@ -13,6 +13,11 @@ def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def png(colour: str, size: tuple[int, int] = (64, 48)) -> bytes:
+    """A picture of one colour."""
+    return encode(Image.new("RGB", size, colour))
+
+
 def halves(left: str = "red", right: str = "blue", size: tuple[int, int] = (40, 20)) -> Image.Image:
     """Two colours side by side: shows when a picture was turned or mirrored."""
     image = Image.new("RGB", size, left)

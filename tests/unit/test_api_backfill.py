@@ -6,7 +6,8 @@ from datetime import date, datetime
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from tests.unit.test_api_batches import command, served
+from tests.loopback import served
+from tests.unit.commandline import command
 
 from darkroom.api import AirflowApi
 from darkroom.backfill import Backfill

@@ -1,23 +1,19 @@
 """Darkroom's routes, and the commands that use them: a real server with Airflow's own logins and tables."""
 
 import json
-import threading
-import time
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
 
 import httpx
 import pyarrow.parquet as pq
 import pytest
-import uvicorn
 from airflow.models import DagRun
 from airflow.utils.session import create_session
 from fastapi import FastAPI
-from tests.servers import free_port, valkey_server
+from tests.loopback import served
 from tests.unit.airflow_app import token
+from tests.unit.commandline import command
 from tests.unit.plant import plan, row, run
 
-from darkroom import cli
 from darkroom.commands import elsewhere, plants, showing
 from darkroom.control import Control
 from darkroom.manifest import collect
@@ -28,59 +24,27 @@ from darkroom.storage import open_store
 DAILY = {"source": "inputs/{day}.jsonl", "flow": "A", "time_zone": "Europe/Berlin", "at": "02:30"}
 
 
-@contextmanager
-def served(app, deadline_s=30):
-    """The address of an app on a real server."""
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        until = time.monotonic() + deadline_s
-        while not server.started:
-            assert thread.is_alive() and time.monotonic() < until, "the server did not start"
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def url(airflow):
-    with served(airflow) as url:
-        yield url
-
-
 @pytest.fixture
-def store(url, valkey, tmp_path, monkeypatch):
+def store(address, url, tmp_path, monkeypatch):
     """The plant's store; the plant's settings are also what this process has, but for a test of a client."""
     monkeypatch.setenv("DARKROOM_STORE", tmp_path.as_uri())
-    monkeypatch.setenv("DARKROOM_REDIS_URL", valkey)
+    monkeypatch.setenv("DARKROOM_REDIS_URL", url)
     monkeypatch.setenv("DARKROOM_SOURCE_ROOTS", json.dumps([str(tmp_path)]))
     monkeypatch.setenv("DARKROOM_DAILY", json.dumps(DAILY))
     pages = {"prompts": {"root": "https://api.example.com/v1/prompts", "next": "next"}}
     monkeypatch.setenv("DARKROOM_PAGES", json.dumps(pages))
-    monkeypatch.setenv("DARKROOM_API_URL", url)
+    monkeypatch.setenv("DARKROOM_API_URL", address)
     settings.cache_clear()
     yield open_store(tmp_path.as_uri())
     settings.cache_clear()
     with create_session() as session:
         session.query(DagRun).delete()
-    Control(valkey).clear("b1")
-    Progress(valkey).end("b1", "success")
 
 
 @pytest.fixture
-def user(url, store):
+def user(address, store):
     with httpx.Client(
-        base_url=f"{url}/darkroom/api", headers={"Authorization": f"Bearer {token('user')}"}
+        base_url=f"{address}/darkroom/api", headers={"Authorization": f"Bearer {token('user')}"}
     ) as client:
         yield client
 
@@ -117,19 +81,19 @@ def finished(store):
     ("GET", "/batches/b1"), ("GET", "/batches/b1/request"), ("PUT", "/batches/b1/wish"), ("GET", "/daily"),
     ("POST", "/batches/check"),
 ])  # fmt: skip
-def test_nobody_is_told_anything_without_a_login_or_without_rights(url, store, method, path):
+def test_nobody_is_told_anything_without_a_login_or_without_rights(address, store, method, path):
     body = {"state": "cancelled", "source": "x"}
     for headers, status in (({}, 401), ({"Authorization": "Bearer nonsense"}, 403),
                             ({"Authorization": f"Bearer {token(None)}"}, 403)):  # fmt: skip
-        answer = httpx.request(method, f"{url}/darkroom/api{path}", headers=headers, json=body)
+        answer = httpx.request(method, f"{address}/darkroom/api{path}", headers=headers, json=body)
         assert answer.status_code == status
         assert list(answer.json()) == ["detail"]
 
 
-def test_who_may_only_look_can_neither_steer_nor_ask_for_a_source(url, store):
+def test_who_may_only_look_can_neither_steer_nor_ask_for_a_source(address, store):
     add_run("image_flow", "b1", "b1", "running")
     headers = {"Authorization": f"Bearer {token('viewer')}"}
-    with httpx.Client(base_url=f"{url}/darkroom/api", headers=headers) as viewer:
+    with httpx.Client(base_url=f"{address}/darkroom/api", headers=headers) as viewer:
         assert viewer.put("/batches/b1/wish", json={"state": "paused"}).status_code == 403
         assert viewer.post("/batches/check", json={"source": "x"}).status_code == 403
         assert viewer.get("/batches/b1").json()["run_state"] == "running"
@@ -169,12 +133,12 @@ def test_what_is_no_batch_is_not_found_or_refused(user, store, name):
     assert user.get(f"/batches/{name}").status_code in (400, 404)
 
 
-def test_a_wish_is_heard_by_the_chunks_until_the_batch_has_ended(user, store, valkey):
+def test_a_wish_is_heard_by_the_chunks_until_the_batch_has_ended(user, store, url):
     add_run("image_flow", "b1", "b1", "running")
     add_run("shard_flow", "b1__shard000", "b1", "running")
     for state, heard in (("paused", "paused"), ("running", ""), ("cancelled", "cancelled")):
         assert user.put("/batches/b1/wish", json={"state": state}).json() == {"state": state}
-        assert Control(valkey).state("b1") == heard
+        assert Control(url).state("b1") == heard
     refused = user.put("/batches/b1/wish", json={"state": "running"})
     assert (refused.status_code, "is cancelled" in refused.json()["detail"]) == (400, True)
     with create_session() as session:
@@ -193,7 +157,7 @@ def test_a_wish_that_is_none_is_refused(user, store):
     assert user.put("/batches/none/wish", json={"state": "paused"}).status_code == 404
 
 
-def test_a_source_is_refused_before_a_run_is_started(user, store, tmp_path, valkey):
+def test_a_source_is_refused_before_a_run_is_started(user, store, tmp_path, url):
     (tmp_path / "a.jsonl").write_text("{}\n")
     assert user.post("/batches/check", json={"source": "a.jsonl", "flow": "A"}).status_code == 200
     for source, told in (("/etc/passwd", "outside"), ("b.jsonl", "is not there"), ("../a.jsonl", "")):
@@ -204,7 +168,7 @@ def test_a_source_is_refused_before_a_run_is_started(user, store, tmp_path, valk
     assert user.post("/batches/check", json=paged).status_code == 200
     unknown = user.post("/batches/check", json={"source": "a.jsonl", "flow": "X"})
     assert (unknown.status_code, "choose one of A, A_C" in unknown.json()["detail"]) == (400, True)
-    Progress(valkey).plan("b1", PlanNow("A", 10**9))
+    Progress(url).plan("b1", PlanNow("A", 10**9))
     full = user.post("/batches/check", json={"source": "a.jsonl", "flow": "A"})
     assert (full.status_code, "hours of work wait" in full.json()["detail"]) == (429, True)
     assert (
@@ -316,11 +280,3 @@ def test_an_address_that_is_no_airflow_is_said_to_be_none(monkeypatch, store, ca
         assert command("show", "b1") == 3
     assert "answered no JSON" in capsys.readouterr().err
     elsewhere.session.cache_clear()
-
-
-def command(*arguments):
-    """The exit code of the command."""
-    try:
-        return cli.main(list(arguments))
-    except SystemExit as ended:
-        return ended.code or 0

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.servers import valkey_server
 
 from darkroom.backlog import Backlog, backlog, refuse_when_full, seconds_per_item, weigh
 from darkroom.errors import PlantFull
@@ -53,12 +52,6 @@ def test_a_full_plant_says_how_long_when_to_come_back_and_how_to_insist():
 @pytest.mark.parametrize("limit_h", [0, 30, 31])
 def test_within_the_limit_or_without_one_there_is_room(limit_h):
     refuse_when_full(Backlog(30 * 3600, {}, {}), limit_h, NOW)
-
-
-@pytest.fixture
-def url(tmp_path):
-    with valkey_server(tmp_path) as url:
-        yield url
 
 
 def told(stage, name):

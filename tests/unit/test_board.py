@@ -5,9 +5,9 @@ import re
 import pytest
 import redis
 from fastapi.testclient import TestClient
-from tests.servers import free_port, valkey_server
+from tests.servers import free_port
 from tests.unit.airflow_app import token
-from tests.unit.test_fleet import status
+from tests.unit.live_plant import status
 
 from darkroom.fence import Fence, fence_file
 from darkroom.fleet import FenceWish, Fleet
@@ -19,19 +19,11 @@ from darkroom.settings import settings
 FENCE = "/darkroom/api/servers/generate-1@box/fence"
 
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
-
-
 @pytest.fixture
-def fleet(valkey, setting):
+def fleet(url, setting):
     """The fleet with one server, as the app and a supervisor know it."""
-    setting(redis_url=valkey)
-    with redis.Redis.from_url(valkey) as client:
-        client.flushall()
-    found = Fleet(valkey)
+    setting(redis_url=url)
+    found = Fleet(url)
     found.tell("box", status("generate"))
     return found
 
@@ -142,7 +134,7 @@ def test_a_supervisor_puts_up_and_takes_down_the_fence_that_was_asked_for(fleet,
     assert fence.fenced() is None and told.status.state is State.READY
 
 
-def test_what_another_version_has_asked_is_left_alone(fleet, valkey):
-    with redis.Redis.from_url(valkey) as client:
+def test_what_another_version_has_asked_is_left_alone(fleet, url):
+    with redis.Redis.from_url(url) as client:
         client.set("darkroom:fence-wish:generate-1@box", '{"what": 1}')
     assert fleet.tell("box", status("generate")) is None

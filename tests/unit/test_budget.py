@@ -1,7 +1,6 @@
 """A straggler's chunk ends; a batch that is merely slow, or has one host only, is not cut."""
 
 import pytest
-from tests.servers import valkey_server
 
 from darkroom.budget import Budget, measured_elsewhere
 from darkroom.flows import STAGES
@@ -49,11 +48,10 @@ def test_who_is_alone_goes_on_until_airflow_would_end_it():
     assert alone.spent(GENERATE.chunk_timeout_s)
 
 
-def test_the_others_are_those_that_worked_on_this_stage_of_this_batch(tmp_path):
-    with valkey_server(tmp_path) as url:
-        progress = Progress(url)
-        for host, chunk, busy_s in (("me", "00000", 50.0), ("you", "00001", 5.0), ("new", "00002", 0.0)):
-            now = ChunkNow(20, 10 if busy_s else 0, 0, 0, host, "running", busy_s=busy_s)
-            progress.report("b1", "generate", chunk, now)
-        progress.report("b1", "inspect", "00001", ChunkNow(20, 10, 0, 0, "judge", "running", busy_s=1.0))
-        assert measured_elsewhere(progress, "b1", "generate", "me") == {"you": 0.5}
+def test_the_others_are_those_that_worked_on_this_stage_of_this_batch(url):
+    progress = Progress(url)
+    for host, chunk, busy_s in (("me", "00000", 50.0), ("you", "00001", 5.0), ("new", "00002", 0.0)):
+        now = ChunkNow(20, 10 if busy_s else 0, 0, 0, host, "running", busy_s=busy_s)
+        progress.report("b1", "generate", chunk, now)
+    progress.report("b1", "inspect", "00001", ChunkNow(20, 10, 0, 0, "judge", "running", busy_s=1.0))
+    assert measured_elsewhere(progress, "b1", "generate", "me") == {"you": 0.5}

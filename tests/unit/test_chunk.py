@@ -72,7 +72,7 @@ def test_an_item_that_kills_its_server_is_found_and_its_neighbours_pass(tmp_path
 
 def test_an_item_that_hangs_its_server_is_found_and_its_neighbours_pass(tmp_path, server):
     batch = batch_of(tmp_path, {"poison": "hang", "good": "fine"})
-    with StageClient(server.url, deadline_s=1) as client:
+    with StageClient(server.address, deadline_s=1) as client:
         generate(batch, Lane(client, "here", Progress(""), (), grace_s=10))
     rows = outcomes(batch)
     assert (rows["poison"].status, rows["poison"].error.code) == ("failed", "hung_its_server")
@@ -81,7 +81,7 @@ def test_an_item_that_hangs_its_server_is_found_and_its_neighbours_pass(tmp_path
 
 def test_a_host_that_crawls_blames_no_item_for_not_answering_in_time(tmp_path, server):
     batch = batch_of(tmp_path, {f"i{n}": "hang" for n in range(GENERATE.batch_size)} | {"good": "fine"})
-    with StageClient(server.url, deadline_s=1) as client:
+    with StageClient(server.address, deadline_s=1) as client:
         lane = Lane(client, "here", Progress(""), (), grace_s=10)
         looks = iter([False, False])
         report = run_chunk(batch, GENERATE, "00000", lane, lambda _: next(looks, True))
@@ -189,7 +189,7 @@ def test_while_an_item_is_tried_alone_the_other_lane_of_the_server_waits(tmp_pat
     lock = tmp_path / "alone.lock"
 
     def run(chunk_id):
-        with StageClient(server.url, deadline_s=5) as client:
+        with StageClient(server.address, deadline_s=5) as client:
             run_chunk(batch, GENERATE, chunk_id, Lane(client, "here", Progress(""), (), 5, lock), in_time)
 
     lanes = [threading.Thread(target=run, args=(chunk_id,)) for chunk_id in ("00000", "00001")]

@@ -7,18 +7,12 @@ import time
 
 import pytest
 from celery import Celery
-from tests.servers import free_port, valkey_server
+from tests.servers import free_port
 
 from darkroom.consumers import ASK_EVERY_S, Consumers, WorkersUnknown
 
 QUEUE = "gpu.generate"
 DEADLINE_S = 40
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("broker")) as url:
-        yield url
 
 
 class Fleet:
@@ -57,8 +51,8 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(broker, tmp_path_factory):
-    fleet = Fleet(broker, tmp_path_factory.mktemp("workers"))
+def fleet(valkey, tmp_path_factory):
+    fleet = Fleet(valkey, tmp_path_factory.mktemp("workers"))
     try:
         fleet.start("generate-1@h1")
         fleet.start("generate-1@h2")
@@ -67,8 +61,8 @@ def fleet(broker, tmp_path_factory):
         fleet.end()
 
 
-def test_a_worker_stands_aside_and_the_other_goes_on_and_it_comes_back(fleet, broker):
-    consumers = Consumers(broker)
+def test_a_worker_stands_aside_and_the_other_goes_on_and_it_comes_back(fleet, valkey):
+    consumers = Consumers(valkey)
     out = {("generate-1@h1", QUEUE): False, ("generate-1@h2", QUEUE): True}
     consumers.follow(out, 0)
     fleet.until("generate-1@h1", consumes=False)
@@ -77,8 +71,8 @@ def test_a_worker_stands_aside_and_the_other_goes_on_and_it_comes_back(fleet, br
     fleet.until("generate-1@h1", consumes=True)
 
 
-def test_a_worker_that_restarts_is_told_again(fleet, broker):
-    consumers, out = Consumers(broker), {("generate-1@h1", QUEUE): False}
+def test_a_worker_that_restarts_is_told_again(fleet, valkey):
+    consumers, out = Consumers(valkey), {("generate-1@h1", QUEUE): False}
     consumers.follow(out, 0)
     fleet.until("generate-1@h1", consumes=False)
     consumers.follow(out, 1)  # what was told is looked at once more
@@ -92,8 +86,8 @@ def test_a_worker_that_restarts_is_told_again(fleet, broker):
     fleet.until("generate-1@h1", consumes=True)
 
 
-def test_a_worker_that_is_not_there_holds_nobody_up(fleet, broker):
-    consumers = Consumers(broker)
+def test_a_worker_that_is_not_there_holds_nobody_up(fleet, valkey):
+    consumers = Consumers(valkey)
     consumers.follow({("gone@h9", QUEUE): False, ("generate-1@h2", QUEUE): False}, 0)
     fleet.until("generate-1@h2", consumes=False)
     consumers.follow({("generate-1@h2", QUEUE): True}, 1)

@@ -2,13 +2,14 @@
 
 import io
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tests.unit.elements import EVIL, Elements
+from tests.unit.pictures import png
 from tests.unit.plant import plan, row, run, save_plan_chunk
 
 from darkroom.batches import Batch, Index
@@ -18,35 +19,10 @@ from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Verdict
 from darkroom.sheet_picture import COLOURS
 from darkroom.storage import open_store
 
-EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>&'
-
-
-def png(colour, size=(64, 48)):
-    data = io.BytesIO()
-    Image.new("RGB", size, colour).save(data, "PNG")
-    return data.getvalue()
-
 
 @pytest.fixture
 def store(tmp_path):
     return open_store(tmp_path.as_uri())
-
-
-class Elements(HTMLParser):
-    """Tags with their attributes, and all text outside of scripts and styles."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self._open = [], "", ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        self._open = tag
-
-    def handle_data(self, data):
-        if self._open not in ("script", "style"):
-            self.text += data
 
 
 def sheet(store, batch):

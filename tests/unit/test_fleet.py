@@ -5,11 +5,12 @@ import json
 import pytest
 import redis
 from tests.servers import free_port
+from tests.unit.live_plant import status
 
 from darkroom.fleet import Fleet, FleetUnknown
 from darkroom.plant import MARKER, CannotJoin, announce, check_that_it_is_ours, mark
 from darkroom.records import SCHEMA_VERSION
-from darkroom.serving.status import ServerStatus, State
+from darkroom.serving.status import State
 from darkroom.storage import open_store
 
 
@@ -17,12 +18,6 @@ from darkroom.storage import open_store
 def nobody():
     """A URL where no Redis answers."""
     return f"redis://127.0.0.1:{free_port()}/0"
-
-
-def status(stage: str, state: State = State.READY, name: str = "") -> ServerStatus:
-    return ServerStatus(
-        name=name or f"{stage}-1", stage=stage, model="m@1", implementation="m:M", state=state, lanes=2
-    )
 
 
 def test_a_server_is_told_of_with_the_host_that_told(url):

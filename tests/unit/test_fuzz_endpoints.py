@@ -9,12 +9,11 @@ import schemathesis
 from airflow.models import DagRun
 from airflow.utils.session import create_session
 from fastapi.testclient import TestClient
-from tests.unit.airflow_app import token
+from tests.unit.airflow_app import forget, token
+from tests.unit.airflow_rows import add_run
+from tests.unit.live_plant import server
+from tests.unit.pictures import png
 from tests.unit.plant import plan, row, run
-from tests.unit.test_contact_sheet import png
-from tests.unit.test_metrics import forget
-from tests.unit.test_plant_api import add_run
-from tests.unit.test_survey import server
 
 from darkroom.batches import image_path
 from darkroom.contact_sheet import render

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.servers import valkey_server
 from tests.unit.plant import plan, row, run
 
 from darkroom.api import ApiError, Run
@@ -40,23 +39,14 @@ class Airflow:
         return [Run("b1", self.states[0], {"batch_id": "b1"})]
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
-
-
 @pytest.fixture
 def live(url, tmp_path, monkeypatch):
     monkeypatch.setenv("DARKROOM_REDIS_URL", url)
     monkeypatch.setenv("DARKROOM_STORE", tmp_path.as_uri())
     monkeypatch.setenv("DARKROOM_API_URL", "http://127.0.0.1:1")
     settings.cache_clear()
-    live = Lookout.at(url)
-    yield live
+    yield Lookout.at(url)
     settings.cache_clear()
-    live.progress.end("b1", "success")
-    live.control.clear("b1")
 
 
 @pytest.fixture

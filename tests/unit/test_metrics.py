@@ -12,10 +12,10 @@ from airflow.models.deadline import Deadline
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.utils.session import create_session
 from prometheus_client.parser import text_string_to_metric_families as text_format
-from tests.servers import valkey_server
-from tests.unit.test_api_batches import add_run, token, url  # noqa: F401 - a fixture
+from tests.unit.airflow_app import forget, token
+from tests.unit.airflow_rows import add_run
 
-from darkroom.monitor import metrics, plant_api
+from darkroom.monitor import metrics
 from darkroom.plant import mark
 from darkroom.progress import PlanNow, Progress
 from darkroom.settings import settings
@@ -26,17 +26,15 @@ SECRET = "s" * 32
 
 
 @pytest.fixture
-def plant(url, tmp_path, monkeypatch):  # noqa: F811
+def plant(address, url, tmp_path, monkeypatch):
     """Its address for scraping, and the URL of its Valkey."""
-    (tmp_path / "valkey").mkdir()
-    with valkey_server(tmp_path / "valkey") as valkey:
-        monkeypatch.setenv("DARKROOM_STORE", (tmp_path / "store").as_uri())
-        monkeypatch.setenv("DARKROOM_REDIS_URL", valkey)
-        monkeypatch.setenv("DARKROOM_METRICS_TOKEN", SECRET)
-        monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", valkey)
-        forget()
-        mark(open_store(settings().store_url))
-        yield f"{url}/darkroom/metrics", valkey
+    monkeypatch.setenv("DARKROOM_STORE", (tmp_path / "store").as_uri())
+    monkeypatch.setenv("DARKROOM_REDIS_URL", url)
+    monkeypatch.setenv("DARKROOM_METRICS_TOKEN", SECRET)
+    monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", url)
+    forget()
+    mark(open_store(settings().store_url))
+    yield f"{address}/darkroom/metrics", url
     forget()
     with create_session() as session:
         for table in (Deadline, Callback, DagRun, Job):
@@ -47,11 +45,6 @@ async def told_late():
     """What Airflow would call."""
 
 
-def forget():
-    for kept in (settings, plant_api.looks, metrics._store_watch):
-        kept.cache_clear()
-
-
 def scrape(address, bearer=SECRET):
     answer = httpx.get(address, headers={"Authorization": f"Bearer {bearer}"})
     assert answer.status_code == 200, answer.text
@@ -59,10 +52,10 @@ def scrape(address, bearer=SECRET):
     return {(s.name, *sorted(s.labels.items())): s.value for family in families for s in family.samples}
 
 
-def test_the_token_for_scraping_reads_the_metrics_and_nothing_else(plant, url):  # noqa: F811
+def test_the_token_for_scraping_reads_the_metrics_and_nothing_else(plant, address):
     assert scrape(plant[0])["darkroom_redis_up",] == 1
     for path in ("/darkroom/api/plant", "/darkroom/batches/b1", "/darkroom/api/daily"):
-        answer = httpx.get(f"{url}{path}", headers={"Authorization": f"Bearer {SECRET}"})
+        answer = httpx.get(f"{address}{path}", headers={"Authorization": f"Bearer {SECRET}"})
         assert answer.status_code == 403
 
 
@@ -149,5 +142,5 @@ def test_a_store_that_is_not_there_is_down_and_one_that_hangs_holds_up_nobody_fo
 
 def test_batches_that_run_are_counted(plant):
     Progress(plant[1]).plan("b1", PlanNow("A", 3, chunks=1))
-    add_run("image_flow", "r1", "b1", "running")
+    add_run("b1")
     assert scrape(plant[0])["darkroom_batches", ("state", "running")] == 1

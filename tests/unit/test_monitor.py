@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from fastapi.testclient import TestClient
-from tests.unit.airflow_app import token
+from tests.unit.elements import EVIL, Elements
+from tests.unit.pictures import png
 from tests.unit.plant import plan, row, run, save_plan_chunk
-from tests.unit.test_contact_sheet import EVIL, Elements, png
 
 from darkroom.batches import Batch, Index
 from darkroom.contact_sheet import render
@@ -28,18 +27,6 @@ PLACES = (
     "/darkroom/batches/none",
     f"/darkroom/images/generate/ab/ab{'0' * 38}.png",
 )
-
-
-@pytest.fixture(scope="module")
-def users(airflow):
-    """A client for each role."""
-
-    def client(role):
-        login = {"Authorization": f"Bearer {token(role)}"}
-        return TestClient(airflow, headers=login, follow_redirects=False)
-
-    nobody = TestClient(airflow, follow_redirects=False)
-    return {"nobody": nobody, "without rights": client(None), "viewer": client("VIEWER")}
 
 
 @pytest.fixture

@@ -1,15 +1,12 @@
 """The plant over HTTP: for those who may look, from Airflow's own tables, one look shared by all who ask."""
 
-from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from datetime import UTC, datetime
 
 import pytest
-import redis
 from airflow.models import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
-from tests.servers import valkey_server
-from tests.unit.test_monitor import users  # noqa: F401 - a fixture
+from tests.unit.airflow_rows import BEGUN, add_chunks, add_run
 
 from darkroom.monitor import chunks, plant_api
 from darkroom.monitor.plant_api import Looks
@@ -18,24 +15,14 @@ from darkroom.progress import PlanNow, Progress
 from darkroom.settings import settings
 from darkroom.survey import Surveyor
 
-BEGUN = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
-
 
 @pytest.fixture
-def plant(users, valkey, monkeypatch):  # noqa: F811
+def plant(users, url, monkeypatch):
     """Airflow's tables and Redis, both empty."""
-    monkeypatch.setenv("DARKROOM_REDIS_URL", valkey)
-    monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", valkey)
+    monkeypatch.setenv("DARKROOM_REDIS_URL", url)
+    monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", url)
     settings.cache_clear()
     plant_api.looks.cache_clear()
-    with redis.Redis.from_url(valkey) as client:
-        client.flushall()
     add_run("b0", "success")  # to whom all chunks here belong
     yield users
     settings.cache_clear()
@@ -43,31 +30,6 @@ def plant(users, valkey, monkeypatch):  # noqa: F811
     with create_session() as session:
         session.query(TaskInstance).delete()
         session.query(DagRun).delete()
-
-
-def add_run(batch_id, state="running", dag_id="image_flow", conf=None):
-    with create_session() as session:
-        session.add(
-            DagRun(
-                dag_id=dag_id, run_id=f"run-{batch_id}", run_type="manual", state=state, run_after=BEGUN,
-                conf=conf or {"batch_id": batch_id, "flow": "A_C"},
-            )
-        )  # fmt: skip
-
-
-def add_chunks(pool, state, number=1, waited_s=None, ready_s=0):
-    """Task instances; `ready_s` after `BEGUN` they were ready, and `waited_s` later they began."""
-    ready = BEGUN + timedelta(seconds=ready_s)
-    rows = [
-        {
-            "id": uuid4(), "task_id": "a_c.x", "dag_id": "image_flow", "run_id": "run-b0", "pool": pool,
-            "map_index": int(uuid4().int % 10**9), "state": state, "scheduled_dttm": ready,
-            "start_date": None if waited_s is None else ready + timedelta(seconds=waited_s),
-        }
-        for _ in range(number)
-    ]  # fmt: skip
-    with create_session() as session:
-        session.execute(TaskInstance.__table__.insert(), rows)
 
 
 def look():
@@ -122,9 +84,9 @@ def test_runs_are_known_by_their_batch_until_they_end(plant):
     }  # fmt: skip
 
 
-def test_who_may_look_sees_the_plant_and_nobody_else_does(plant, valkey):
+def test_who_may_look_sees_the_plant_and_nobody_else_does(plant, url):
     add_run("b1")
-    Progress(valkey).plan("b1", PlanNow("A_C", 100))
+    Progress(url).plan("b1", PlanNow("A_C", 100))
     assert plant["nobody"].get("/darkroom/api/plant").status_code == 401
     assert plant["without rights"].get("/darkroom/api/plant").status_code == 403
     answer = plant["viewer"].get("/darkroom/api/plant")

@@ -1,9 +1,9 @@
 import json
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from tests.loopback import LoopbackServer, Quiet
 from tests.servers import free_port
 
 from darkroom.serving.status import ServerStatus, State, status_file
@@ -16,21 +16,15 @@ def api_server(setting):
     """An api-server that tells `body` of the health of its parts."""
     told = {}
 
-    class Health(BaseHTTPRequestHandler):
+    class Health(Quiet, BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
             self.end_headers()
             self.wfile.write(json.dumps(told).encode())
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Health)
-    Thread(target=server.serve_forever, daemon=True).start()
-    setting(api_url=f"http://127.0.0.1:{server.server_port}")
-    yield told
-    server.shutdown()
-    server.server_close()
+    with LoopbackServer(Health).at_work() as server:
+        setting(api_url=server.address)
+        yield told
 
 
 @pytest.fixture

@@ -1,32 +1,22 @@
 """deploy/prometheus and deploy/grafana: checked by Prometheus' own tool, and against what the plant tells."""
 
-import json
 import re
 import shutil
 import subprocess
 
 import pytest
 import yaml
-from tests.unit.test_exposition import read
+from tests.prometheus_files import DASHBOARD, PROMETHEUS, RULES, queries
+from tests.unit.exposed import read
 
 from darkroom.settings import REPOSITORY
 
-PROMETHEUS = REPOSITORY / "deploy" / "prometheus"
-(GROUP,) = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())["groups"]
-RULES = GROUP["rules"]
-DASHBOARD = json.loads((REPOSITORY / "deploy" / "grafana" / "dashboards" / "darkroom.json").read_text())
 RUNBOOK = REPOSITORY / "docs" / "how-to" / "runbook.md"
 MOSEC = {"darkroom_server_batch_size", "darkroom_server_remaining_task", "darkroom_server_throughput"}
 """Of model servers: see docs/how-to/monitor.md."""
 promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="needs promtool; on Debian: apt-get install prometheus"
 )
-
-
-def queries():
-    """All PromQL that we ship."""
-    panels = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
-    return [rule["expr"] for rule in RULES] + panels
 
 
 @promtool

@@ -4,7 +4,6 @@ import json
 import time
 
 import pytest
-from tests.servers import valkey_server
 from typer.testing import CliRunner
 
 from darkroom.cli import app
@@ -21,12 +20,6 @@ GPU = GpuStatus(
     index=1, uuid="GPU-1", name="NVIDIA H200", temperature_c=61, memory_used_mb=5, memory_total_mb=9,
     xid_errors=[79],
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as address:
-        yield address
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Pause, resume, cancel, retry: over a real Valkey, and Airflow's API as far as these commands use it."""
 
 import pytest
-from tests.servers import valkey_server
 from tests.unit.plant import plan
 
 from darkroom.api import AirflowApi, ApiError, Run, RunExists
@@ -50,12 +49,6 @@ class Runs(AirflowApi):
         return run_id
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
-
-
 @pytest.fixture
 def runs(url, tmp_path, monkeypatch):
     monkeypatch.setenv("DARKROOM_REDIS_URL", url)
@@ -66,10 +59,6 @@ def runs(url, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "api", lambda: runs)
     yield runs
     settings.cache_clear()
-    for batch_id in Progress(url).active():
-        Progress(url).end(batch_id, "success")
-    for batch_id in ("b1", "b2", "from-the-form"):
-        Control(url).clear(batch_id)
 
 
 def test_a_running_batch_is_paused_and_resumed(runs, url):

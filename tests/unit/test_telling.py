@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.servers import valkey_server
 from tests.unit.plant import plan, row, run
 
 from darkroom import api
@@ -26,20 +25,13 @@ URL = "https://hooks.example.com/x"
 AT = "2030-01-01T00:00:00+00:00"
 
 
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
-
-
 @pytest.fixture
-def plant(redis_url, monkeypatch):
-    monkeypatch.setenv("DARKROOM_REDIS_URL", redis_url)
+def plant(url, monkeypatch):
+    monkeypatch.setenv("DARKROOM_REDIS_URL", url)
     monkeypatch.setenv("DARKROOM_CALLBACK_HOSTS", '["hooks.example.com"]')
     settings.cache_clear()
     yield
     settings.cache_clear()
-    Control(redis_url).clear("b1")
 
 
 # What is said.
@@ -98,21 +90,21 @@ def started(plant, monkeypatch):
     return runs
 
 
-def test_the_end_of_a_run_that_asked_for_it_is_told(started, redis_url):
+def test_the_end_of_a_run_that_asked_for_it_is_told(started, url):
     listener.on_dag_run_success(ended({"callback_url": URL, "batch_id": "b1"}))
     listener.on_dag_run_failed(ended({"callback_url": URL}))
-    Control(redis_url).cancel("b1")
+    Control(url).cancel("b1")
     listener.on_dag_run_failed(ended({"callback_url": URL, "batch_id": "b1"}))
     assert started == [
         ("run-1__batch.completed", "b1"), ("run-1__batch.failed", "run-1"), ("run-1__batch.cancelled", "b1"),
     ]  # fmt: skip
 
 
-def test_a_run_that_somebody_ended_in_the_ui_is_no_longer_work_that_waits(started, redis_url):
-    progress = Progress(redis_url)
+def test_a_run_that_somebody_ended_in_the_ui_is_no_longer_work_that_waits(started, url):
+    progress = Progress(url)
     for batch_id in ("b1", "b2"):
         progress.plan(batch_id, PlanNow("A", 10))
-    Control(redis_url).cancel("b1")
+    Control(url).cancel("b1")
     listener.on_dag_run_failed(ended({"batch_id": "b1"}))
     listener.on_dag_run_failed(ended({"batch_id": "b2"}))
     listener.on_dag_run_failed(ended({"batch_id": "b3"}, dag_id="shard_flow"))
@@ -210,19 +202,19 @@ def at_its_deadline(**conf):
     return asyncio.run(missed({"dag_run": {"dag_run_id": "b1", "conf": told}, "deadline": {}}))
 
 
-def test_a_run_that_is_late_says_so_on_itself_and_to_who_asked_and_goes_on(airflow, redis_url, caplog):
+def test_a_run_that_is_late_says_so_on_itself_and_to_who_asked_and_goes_on(airflow, url, caplog):
     at_its_deadline(callback_url=URL)
     assert airflow.notes == [("b1", "late: the deadline 2030-01-01T00:00Z has passed")]
     assert airflow.started == ["b1__batch.late"]
     assert airflow.failed == []
-    assert Control(redis_url).state("b1") == ""
+    assert Control(url).state("b1") == ""
     assert any(record.levelname == "ERROR" and "b1 is late" in record.message for record in caplog.records)
 
 
-def test_asked_to_it_is_cancelled_as_the_command_does(airflow, redis_url):
+def test_asked_to_it_is_cancelled_as_the_command_does(airflow, url):
     at_its_deadline(cancel_at_deadline=True)
     assert airflow.failed == ["b1"]
-    assert Control(redis_url).state("b1") == "cancelled"
+    assert Control(url).state("b1") == "cancelled"
     assert airflow.notes[-1][1].endswith("and it was cancelled")
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 from rich.console import Console
-from tests.unit.test_survey import plant  # noqa: F401 - a fixture
+from tests.unit.commandline import command
+from tests.unit.live_plant import two_batches
 
-from darkroom import cli
 from darkroom.commands import top
 from darkroom.meter import Meter
 from darkroom.overview import Overview
@@ -23,17 +23,11 @@ class Api:
 
 
 @pytest.fixture
-def seen(url, plant, monkeypatch):  # noqa: F811
+def seen(url, monkeypatch):
     Meter(url).computed("inspect", "b1", 40, 40.0)
-    told = Surveyor(url, url).look(plant)
+    told = Surveyor(url, url).look(two_batches(url))
     monkeypatch.setattr(top, "api", lambda: Api(told.model_dump(mode="json")))
     return told
-
-
-def command(*arguments):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(list(arguments))
-    return ended.value.code or 0
 
 
 def test_it_begins_with_the_sentence_and_has_every_stage_batch_and_server(seen, capsys):

@@ -1,7 +1,6 @@
 """Where an item of a batch is, and what became of it."""
 
 import pytest
-from tests.servers import valkey_server
 from tests.unit.plant import commit_round, plan, row, run, save_rejects
 
 from darkroom.artifacts import ArtifactKey
@@ -16,10 +15,9 @@ from darkroom.storage import open_store
 from darkroom.whereabouts import whereabouts
 
 
-@pytest.fixture(scope="module")
-def progress(tmp_path_factory):
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
-        yield Progress(url)
+@pytest.fixture
+def progress(url):
+    return Progress(url)
 
 
 @pytest.fixture
