@@ -91,7 +91,7 @@ def test_what_a_crash_left_half_removed_goes_for_good_though_a_run_waits_for_it(
     assert not list(store.list(batch.root)) and not batch.is_going()
 
 
-@pytest.mark.parametrize("begin", [tasks.admit, tasks.take_chunks.function])
+@pytest.mark.parametrize("begin", [tasks.admit, tasks.take_chunks])
 def test_a_run_that_begins_meanwhile_is_put_back_and_then_begins_anew(store, monkeypatch, request, begin):
     batch = made(store, "b1", 40)
     old_batches.mark(batch)
