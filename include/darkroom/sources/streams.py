@@ -168,7 +168,6 @@ class _Zstd(_Stream):
     def __init__(self, file: io.RawIOBase) -> None:
         import pyarrow as pa  # noqa: PLC0415
 
-        self._raw = file
         self._file = pa.CompressedInputStream(
             pa.PythonFile(io.BufferedReader(file, BLOCK_BYTES), "r"), "zstd"
         )

@@ -2,10 +2,7 @@
 
 import imagehash
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
-
-Floats = npt.NDArray[np.float64]
 
 _MEASURED_SIDE = 512
 """Pixels: larger pictures are reduced first, so that a limit means the same for all sizes."""
