@@ -26,7 +26,11 @@ from darkroom.records import batch_id_for
 __all__ = ["CHILD_DAG_ID", "DAG_ID", "FINAL_STATES", "AirflowApi", "ApiError", "Run", "RunExists"]
 
 DAG_ID, CHILD_DAG_ID, PAGES_DAG_ID = "image_flow", "shard_flow", "pages_flow"
-RIDE_OUT_S = 90
+_RIDE_OUT_S = 90
+ride_out = retry(
+    retry=retry_if_exception_type(ApiError), stop=stop_after_delay(_RIDE_OUT_S),
+    wait=wait_exponential(0.5, max=5), reraise=True,
+)  # fmt: skip
 """Who watches a run is not sent away because the api-server or PostgreSQL restarts."""
 _JSON = {"Accept": "application/json"}
 _PAGE = 100
@@ -79,7 +83,7 @@ class AirflowApi(AirflowSession):
         return str(self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     @retry(
-        retry=retry_if_exception_type(ApiError), stop=stop_after_delay(RIDE_OUT_S),
+        retry=retry_if_exception_type(ApiError), stop=stop_after_delay(_RIDE_OUT_S),
         wait=wait_exponential(0.2, max=2), reraise=True,
     )  # fmt: skip
     def run_state(self, dag_id: str, run_id: str) -> str:

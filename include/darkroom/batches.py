@@ -18,7 +18,7 @@ Every `save_` creates if absent and says whether it was the first: False means t
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Self
@@ -251,6 +251,16 @@ class Batch:
 
     def _save_record(self, path: str, record: Record) -> bool:
         return self.store.create_json(path, record.model_dump(mode="json"))
+
+
+def batches_in(store: Store) -> Iterator[Batch]:
+    """The batches whose files lie in a store; a folder of somebody else's is none."""
+    for name in store.folders("batches"):
+        try:
+            batch = Batch(store, name)
+        except BadRequest:
+            continue
+        yield batch
 
 
 def json_line(record: Record) -> bytes:

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-NO_DAILY = "no table [daily] in darkroom.toml says what to run each day; see docs/how-to/schedule.md"
+from darkroom.errors import BadRequest
+
 _ONE_DAY = timedelta(days=1)
 _PARTS = {"year", "month", "day_of_month"}
 
@@ -120,3 +121,16 @@ class Daily(BaseModel):
         """The last day whose run was due by `now`."""
         day = self.day_of(now) - _ONE_DAY
         return day if self.due(day) <= now else day - _ONE_DAY
+
+
+def given(daily: Daily | None) -> Daily:
+    """The table, where there is one.
+
+    Raises:
+        BadRequest: there is none.
+    """
+    if daily is None:
+        raise BadRequest(
+            "no table [daily] in darkroom.toml says what to run each day; see docs/how-to/schedule.md"
+        )
+    return daily

@@ -5,7 +5,6 @@ Key `darkroom:fence-wish:{name}@{host}` = JSON of a `FenceWish`, taken by the su
 Losing Redis loses it for seconds: everybody tells again.
 """
 
-import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,9 +12,9 @@ import redis
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from darkroom.errors import DarkroomError
+from darkroom.live import InRedis
 from darkroom.serving.status import ServerStatus, State
 
-log = logging.getLogger(__name__)
 KEEP_S = 30
 """A server that has told nothing for so long does not count."""
 _PREFIX = "darkroom:server:"
@@ -38,22 +37,19 @@ class FenceWish(BaseModel):
     """Of the fence, and who asked."""
 
 
-class Fleet:
+class Fleet(InRedis):
     """The servers of the fleet; an empty URL knows of none and tells nobody."""
-
-    def __init__(self, url: str) -> None:
-        self._redis: Any = redis.Redis.from_url(url, decode_responses=True, socket_timeout=2) if url else None
 
     def tell(self, host: str, status: ServerStatus) -> FenceWish | None:
         """Say what a server is doing, and hear what is asked of it; a Redis that is down stops no server."""
 
-        def told() -> Any:
-            pipe = self._redis.pipeline(transaction=False)
+        def told(server: Any) -> Any:
+            pipe = server.pipeline(transaction=False)
             pipe.set(_key(host, status), status.model_dump_json(), ex=KEEP_S)
             pipe.getdel(f"{_WISH_PREFIX}{status.name}@{host}")
             return pipe.execute()[1]
 
-        return _wish(self._try(told))
+        return _wish(self._ask(told, None, "the fleet"))
 
     def ask(self, server: str, wish: FenceWish) -> None:
         """Ask that a server be fenced or taken back, wherever it is; it is heard when that tells next.
@@ -74,7 +70,7 @@ class Fleet:
 
     def forget(self, host: str, status: ServerStatus) -> None:
         """Say that a server has gone for good."""
-        self._try(lambda: self._redis.delete(_key(host, status)))
+        self._ask(lambda server: server.delete(_key(host, status)), None, "the fleet")
 
     def servers(self) -> list[ServerStatus]:
         """Every server that told something lately.
@@ -99,15 +95,6 @@ class Fleet:
             FleetUnknown: Redis does not answer.
         """
         return waiting(self.servers(), stages)
-
-    def _try(self, call: Any) -> Any:
-        if self._redis is None:
-            return None
-        try:
-            return call()
-        except redis.RedisError as error:
-            log.warning("the fleet was not told: %s", error)
-            return None
 
 
 def waiting(servers: Sequence[ServerStatus], stages: Iterable[str]) -> dict[str, str]:

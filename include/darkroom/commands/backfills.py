@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from darkroom.api import FINAL_STATES, RIDE_OUT_S, ApiError
+from darkroom.api import FINAL_STATES, ride_out
 from darkroom.backfill import DAG_ID, REPROCESS, Backfill
-from darkroom.commands.batches import Json, Wait, WorkFailed
+from darkroom.commands.batches import WorkFailed
 from darkroom.commands.plants import plant
+from darkroom.commands.switches import Json, Wait
 from darkroom.errors import BadRequest
 
 console = Console(stderr=True)
@@ -81,11 +81,7 @@ def backfill(
 
 def _watched(asked: Backfill, days: list[date], number: int) -> dict[date, str]:
     """Look until all days have ended; a line whenever something has."""
-    patient = retry(
-        retry=retry_if_exception_type(ApiError), stop=stop_after_delay(RIDE_OUT_S),
-        wait=wait_exponential(0.5, max=5), reraise=True,
-    )  # fmt: skip
-    look, complete = patient(asked.states), patient(asked.complete)
+    look, complete = ride_out(asked.states), ride_out(asked.complete)
     said = ""
     while True:
         states = look(days)

@@ -14,6 +14,7 @@ from darkroom.api import RunExists
 from darkroom.commands.connection import DAG_ID, api, batch_named, existing
 from darkroom.commands.options_json import json_object
 from darkroom.commands.plants import plant
+from darkroom.commands.switches import Json, Wait
 from darkroom.commands.watching import Watched, watch
 from darkroom.errors import BadRequest, DarkroomError
 from darkroom.flows import DEFAULT_FLOW, FLOWS
@@ -32,10 +33,6 @@ class WorkFailed(DarkroomError):
     """The batch did not come out as it should."""
 
     code = "work_failed"
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Show progress and end when the batch does.")]
 
 
 def submit(

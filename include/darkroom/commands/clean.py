@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from darkroom.api import AirflowApi
-from darkroom.commands.batches import Json, WorkFailed
+from darkroom.commands.batches import WorkFailed
 from darkroom.commands.plants import plant
+from darkroom.commands.switches import Json
 
 HOUSEKEEPING = "housekeeping"
 _LONGEST_S = 24 * 3600

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
-
-from darkroom.api import RIDE_OUT_S, AirflowApi, ApiError
+from darkroom.api import AirflowApi, ride_out
 from darkroom.days import Daily
 from darkroom.errors import BadRequest, NoSuchBatch
 from darkroom.looking import Steering
@@ -97,10 +95,7 @@ class Elsewhere:
         """All there is to say of a batch."""
         return Sight.read(self.api.darkroom("GET", _path(batch_id)))
 
-    @retry(
-        retry=retry_if_exception_type(ApiError), stop=stop_after_delay(RIDE_OUT_S),
-        wait=wait_exponential(0.5, max=5), reraise=True,
-    )  # fmt: skip
+    @ride_out
     def look(self, batch_id: str, run_id: str, flow: str) -> tuple[str, Outlook]:
         """The state of its newest run, which is the one that is watched, and its numbers."""
         seen = self.sight(batch_id)

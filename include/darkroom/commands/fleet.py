@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from darkroom.commands.switches import Json
 from darkroom.errors import BadRequest
 from darkroom.fence import Fence, fence_file
 from darkroom.fleet import Fleet, waiting
@@ -28,9 +29,7 @@ _ServerName = Annotated[str, typer.Argument(help="A server of this machine, as `
 
 
 def fleet(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Show every model server of the fleet, on the plant's machine and on those that joined.
 

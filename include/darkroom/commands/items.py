@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from darkroom.commands.batches import Json
 from darkroom.commands.connection import existing, redis_url
+from darkroom.commands.switches import Json
 from darkroom.progress import Progress
 from darkroom.whereabouts import Step, Whereabouts, whereabouts
 

@@ -13,8 +13,8 @@ from rich.table import Table
 from darkroom import stack
 from darkroom.api import ApiError
 from darkroom.batches import Batch
-from darkroom.commands.batches import Json
 from darkroom.commands.connection import DAG_ID, api, redis_url, store
+from darkroom.commands.switches import Json
 from darkroom.errors import BadRequest, NotAllowed
 from darkroom.flows import FLOWS
 from darkroom.looking import Lookout, state_of

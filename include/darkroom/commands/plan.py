@@ -19,6 +19,7 @@ from rich.progress import Progress as Bar
 from darkroom.batches import Batch, Index
 from darkroom.commands.admission import check_backlog
 from darkroom.commands.options_json import json_object
+from darkroom.commands.switches import Json
 from darkroom.errors import BadRequest
 from darkroom.flows import FLOWS, STAGES
 from darkroom.intake import plan_batch
@@ -43,9 +44,7 @@ def plan(
     flow: Annotated[str, typer.Option(help=f"One of {', '.join(FLOWS)}.")],
     options: Annotated[str, typer.Option(help='Per stage, as JSON: \'{"generate": {"steps": 8}}\'.')] = "{}",
     force: Annotated[bool, typer.Option("--force", help="Plan although too much work waits.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Read and check a source and cut it into chunks, as a batch would be, but start nothing.
 

@@ -8,7 +8,7 @@ from darkroom.api import FINAL_STATES, AirflowApi, ApiError, Run
 from darkroom.commands.admission import check_backlog
 from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID, api, batch_named, redis_url
 from darkroom.commands.elsewhere import Elsewhere, is_elsewhere, session
-from darkroom.days import NO_DAILY, Daily
+from darkroom.days import Daily, given
 from darkroom.delivery.hosts import refuse_callback
 from darkroom.errors import BadRequest, NotPlanned
 from darkroom.flows import FLOWS
@@ -137,10 +137,7 @@ class Here:
 
     def daily(self) -> Daily:
         """From the settings."""
-        told = settings().daily
-        if told is None:
-            raise BadRequest(NO_DAILY)
-        return told
+        return given(settings().daily)
 
     def places(self, summary: Summary) -> list[str]:
         """The files themselves."""

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from darkroom.commands.batches import Json, WorkFailed
+from darkroom.commands.batches import WorkFailed
 from darkroom.commands.plants import plant
+from darkroom.commands.switches import Json
 from darkroom.errors import BadRequest
 
 FORMATS = ("jsonl", "parquet")

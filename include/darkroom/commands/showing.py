@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from darkroom.commands.batches import Json
 from darkroom.commands.plants import plant
+from darkroom.commands.switches import Json
 from darkroom.commands.watching import drawn
 
 _WIDE = 140

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from darkroom import stack
+from darkroom.commands.switches import Json
 from darkroom.errors import BadRequest
 from darkroom.fleet import Fleet, FleetUnknown
 from darkroom.serving.status import State
@@ -67,9 +68,7 @@ def down(
 
 
 def status(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Show each part's state, process, memory, and what it waits for.
 

@@ -13,12 +13,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from darkroom.commands.checking import Wanted, examine
 from darkroom.commands.skeleton import Gives, Skeleton, Takes, write
 from darkroom.commands.stage_tables import console, file_of, origin, short, show_list, show_report
+from darkroom.commands.switches import Json
 from darkroom.errors import BadRequest, DarkroomError
 from darkroom.flows import FLOWS, SHIPPED_FLOWS, STAGES
 from darkroom.settings import config_file, settings
 
 app = typer.Typer(name="stage", add_completion=False, no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 
 class ContractBroken(DarkroomError):

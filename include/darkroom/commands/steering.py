@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from darkroom.api import FINAL_STATES, AirflowApi, RunExists
-from darkroom.commands.batches import Json, Wait, finish_or_tell
+from darkroom.commands.batches import finish_or_tell
 from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID
 from darkroom.commands.plants import plant
+from darkroom.commands.switches import Json, Wait
 from darkroom.commands.watching import Watched
 from darkroom.errors import BadRequest
 from darkroom.flows import DEFAULT_FLOW

@@ -8,11 +8,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live as Screen
 from rich.table import Table
 from rich.text import Text
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from darkroom.api import RIDE_OUT_S, AirflowApi, ApiError
-from darkroom.commands.batches import Json
+from darkroom.api import AirflowApi, ride_out
 from darkroom.commands.connection import api
+from darkroom.commands.switches import Json
 from darkroom.commands.watching import duration
 from darkroom.overview import BatchNow, Overview, Quantiles, ServerNow, StageNow, WhatIf
 
@@ -64,10 +63,7 @@ def top(
             time.sleep(LOOK_EVERY_S)
 
 
-@retry(
-    retry=retry_if_exception_type(ApiError), stop=stop_after_delay(RIDE_OUT_S),
-    wait=wait_exponential(0.5, max=5), reraise=True,
-)  # fmt: skip
+@ride_out
 def _look(plant: AirflowApi) -> Overview:
     return Overview.model_validate(plant.darkroom("GET", "/api/plant"))
 

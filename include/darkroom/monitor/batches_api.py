@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from darkroom.api import CHILD_DAG_ID, FINAL_STATES, Run
 from darkroom.backlog import backlog, refuse_when_full
 from darkroom.batches import Batch
-from darkroom.days import NO_DAILY, Daily
+from darkroom.days import Daily, given
 from darkroom.delivery.hosts import refuse_callback
 from darkroom.errors import BadRequest, DarkroomError, NoSuchBatch, NotPlanned, PlantFull
 from darkroom.flows import FLOWS
@@ -111,10 +111,7 @@ def check(wanted: Wanted) -> Wanted:
 @router.get("/daily")
 def daily() -> Daily:
     """What `daily_flow` runs every day: whoever asks for a backfill must know whose days they are."""
-    told = settings().daily
-    if told is None:
-        raise BadRequest(NO_DAILY)
-    return told
+    return given(settings().daily)
 
 
 def newest_run(session: Session, batch_id: str) -> Run | None:

@@ -15,7 +15,7 @@ from airflow.sdk import (
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from darkroom.days import NO_DAILY, Daily, batch_id_of, filled
+from darkroom.days import Daily, batch_id_of, filled, given
 from darkroom.errors import BadRequest
 from darkroom.orchestration.defaults import start_params
 from darkroom.orchestration.policies import BACKFILL
@@ -150,10 +150,7 @@ def publish(runs: list[dict[str, Any]]) -> str:
 
 
 def _daily() -> Daily:
-    daily = settings().daily
-    if daily is None:
-        raise BadRequest(NO_DAILY)
-    return daily
+    return given(settings().daily)
 
 
 def _day(context: Any) -> date:

@@ -8,8 +8,7 @@ cache, and go by age unless their picture stays.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from darkroom.batches import Batch
-from darkroom.errors import BadRequest
+from darkroom.batches import batches_in
 from darkroom.retention.marks import Marks
 from darkroom.retention.removal import PAGE, remove
 from darkroom.retention.tally import Tally
@@ -48,11 +47,7 @@ def _key(path: str) -> str:
 
 def _referred(store: Store) -> Iterator[str]:
     """Every URI that a batch names: of results, and of pictures that it takes."""
-    for name in store.folders("batches"):
-        try:
-            batch = Batch(store, name)
-        except BadRequest:  # a folder of somebody else's
-            continue
+    for batch in batches_in(store):
         for folder, column in (("parts", "image_uri"), ("plan", "image")):
             for path in store.list(f"{batch.root}/{folder}"):
                 if path.endswith(".parquet"):

@@ -13,8 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from darkroom.batches import Batch
-from darkroom.errors import BadRequest
+from darkroom.batches import Batch, batches_in
 from darkroom.retention.removal import remove
 from darkroom.retention.tally import Tally
 from darkroom.storage import Store
@@ -32,11 +31,7 @@ class Old:
 
 def find(store: Store, before_s: float) -> Iterator[Old]:
     """The batches whose newest file was written before `before_s`."""
-    for name in store.folders("batches"):
-        try:
-            batch = Batch(store, name)
-        except BadRequest:  # a folder of somebody else's
-            continue
+    for batch in batches_in(store):
         old = _look(batch)
         if old is not None and old.written_s < before_s:
             yield old
