@@ -2,7 +2,7 @@
 
 `python -m bench.orchestration` starts plants of its own in temporary folders, one after the other, whose
 stage sleeps: with chunks of 180 items, with chunks of 20 (the difference is what a chunk costs), and with
-runs of 256 chunks whose scheduler is looked at. Some ten minutes.
+batches of 256 chunks whose scheduler is looked at. Some ten minutes.
 """
 
 import os
@@ -17,12 +17,12 @@ from bench.plants import in_a_plant, keep, prompts, up
 CHUNK_ITEMS = 180
 SMALL_CHUNK_ITEMS = 20
 COSTED_ITEMS = 3600
-"""20 chunks of 180, 180 of 20: one run each."""
+"""20 chunks of 180, 180 of 20."""
 ITEM_S = 0.02
 SLOW_ITEM_S = 0.25
 """Chunks of 20 then take a server 5 s, and its two lanes twice as long."""
-RUN_CHUNKS = 256
-RUNS = 10
+BATCH_CHUNKS = 256
+BATCHES = 10
 SERVERS = 2
 IDLE_S = 20.0
 SETTLE_S = 15.0
@@ -68,7 +68,6 @@ def _plant(what: str, chunk_items: int, item_s: float) -> dict[str, Any]:
     sizes = {
         "DARKROOM_MIN_CHUNK_S": str((chunk_items - 0.5) * item_s),
         "DARKROOM_MAX_CHUNK_S": str((chunk_items + 0.5) * item_s),
-        "DARKROOM_SHARD_CHUNKS": "1024",  # measured rates make the chunks a little smaller: still one run
     }
     return in_a_plant("bench.orchestration", what, generate=row, deadline_s=_DEADLINE_S, **sizes)
 
@@ -109,25 +108,25 @@ def cost(folder: Path) -> None:
 
 
 def loop(folder: Path) -> None:
-    """The scheduler's loop and memory: idle, with one run of many chunks, with ten such runs."""
+    """The scheduler's loop and memory: idle, with one batch of many chunks, with ten such batches."""
     from darkroom.commands.batches import batch_named, start
 
     with receiver() as (times, environment):
         os.environ |= environment
         up()
         _forget_rates()
-        source = prompts(folder, RUN_CHUNKS * SMALL_CHUNK_ITEMS)
+        source = prompts(folder, BATCH_CHUNKS * SMALL_CHUNK_ITEMS)
         figures: dict[str, Any] = {"idle": _window(times)}
         keep(folder, figures)
         started: list[str] = []
-        for runs in (1, RUNS):
-            while len(started) < runs:
+        for batches in (1, BATCHES):
+            while len(started) < batches:
                 _forget_rates()
                 started.append(start(str(source), "A", f"orchestration-{len(started)}", {}).batch_id)
             _until_planned([batch_named(batch_id) for batch_id in started])
             chunks = [len(batch_named(batch_id).planned().chunk_ids) for batch_id in started]
             sizes = " to ".join(map(str, sorted({min(chunks), max(chunks)})))
-            what = f"{runs} run{'s' * (runs > 1)} of {sizes} chunks"
+            what = f"{batches} batch{'es' * (batches > 1)} of {sizes} chunks"
             figures[what] = _window(times)
             keep(folder, figures)
 
@@ -136,7 +135,7 @@ def _until_planned(batches: list[Any]) -> None:
     until = time.monotonic() + 180
     while not all(batch.index() for batch in batches):
         if time.monotonic() > until:
-            raise SystemExit("the runs were not planned in time")
+            raise SystemExit("the batches were not planned in time")
         time.sleep(0.5)
 
 
