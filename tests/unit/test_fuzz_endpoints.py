@@ -39,7 +39,7 @@ NOT_CHECKED = [
 
 API = schemathesis.openapi.from_dict(create_app().openapi() | {"servers": [{"url": "/darkroom"}]})
 API.config.generation.update(with_security_parameters=False)  # who asks is not made up
-EXAMPLES = hypothesis.settings(max_examples=15, derandomize=True, database=None)
+EXAMPLES = hypothesis.settings(max_examples=10, derandomize=True, database=None)
 
 
 @pytest.fixture(scope="module")
