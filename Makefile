@@ -88,6 +88,9 @@ bench: up ## measure again, into bench/results/, for two hours; some start plant
 	$(BIN)/python -m bench.orchestration
 	$(BIN)/python -m bench.interactive
 	$(BIN)/python -m bench.backfill
+	$(BIN)/python -m bench.look
+	$(BIN)/python -m bench.board
+	$(BIN)/python -m bench.boards
 
 clean: ## stop the plant; remove its state (data, pictures, secrets) and all caches
 	@[ ! -x $(BIN)/darkroom ] || $(BIN)/darkroom down --purge

@@ -26,7 +26,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, valkey_server(Path(folder)) as url:
         chunks = {stage: ChunksNow(500, 0, 500, 0, 0, 5.0, 60.0) for stage in ("generate", "inspect")}
         told_ms = _told_ms(url)
-        runs = _fill(url)
+        runs = fill(url)
         surveyor, took_s = Surveyor(url, url), list[float]()
         for _ in range(LOOKS):
             begun = time.process_time(), time.perf_counter()
@@ -62,7 +62,8 @@ def _told_ms(url: str) -> dict[str, float]:
     return found
 
 
-def _fill(url: str) -> dict[str, object]:
+def fill(url: str, *, forget: bool = True) -> dict[str, object]:
+    """What such a plant has in Redis; its runs. Servers are forgotten as they tell no more, or never."""
     from darkroom.api import Run
     from darkroom.fleet import Fleet
     from darkroom.flows import STAGES
@@ -93,6 +94,10 @@ def _fill(url: str) -> dict[str, object]:
                 ))  # fmt: skip
         for stage in ("generate", "inspect"):
             meter.computed(stage, batch, 100, 100.0)
+    if not forget:
+        with redis.Redis.from_url(url) as client:
+            for key in client.scan_iter("darkroom:server:*", count=1000):
+                client.persist(key)
     return runs
 
 
