@@ -14,8 +14,7 @@ from darkroom.stack.home import Home
 from darkroom.stages.noop import PNG
 from tests.faults import FLEET
 from tests.stack.handle import COMMAND, StackUnderTest, new_folder, running
-from tests.stack.plant import source, started, until
-from tests.stack.test_plant_view import seen
+from tests.stack.plant import seen, source, started, until
 
 ITEMS, ITEM_S = 300, {"generate": 0.4, "enhance": 0.3, "inspect": 0.6}
 SERVERS = {"generate": 1, "enhance": 1, "inspect": 2}

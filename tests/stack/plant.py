@@ -16,6 +16,7 @@ from darkroom.batches import Batch
 from darkroom.commands.batches import api, start
 from darkroom.commands.watching import Watched
 from darkroom.manifest import Summary, current, verify
+from darkroom.overview import Overview
 from darkroom.settings import settings
 from darkroom.stack.home import Home
 from darkroom.stack.supervisor import Supervisor
@@ -33,6 +34,11 @@ def source(name: str, content: str | bytes) -> Path:
 def started(flow: str, where: str | Path, **params: Any) -> Watched:
     """A batch of its own name, triggered over REST."""
     return start(str(where), flow, f"test-{uuid4().hex[:12]}", params)
+
+
+def seen() -> Overview:
+    """The plant at a look."""
+    return Overview.model_validate(api().darkroom("GET", "/api/plant"))
 
 
 def batch_of(run: Watched) -> Batch:

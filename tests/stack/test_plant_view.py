@@ -1,13 +1,7 @@
 """A look at the real plant names what its batches wait for, and ends with the numbers of their manifests."""
 
-from darkroom.commands.batches import api
-from darkroom.overview import Overview
-from tests.stack.plant import finished, until
+from tests.stack.plant import finished, seen, until
 from tests.stack.waiting import ITEMS, four_batches
-
-
-def seen():
-    return Overview.model_validate(api().darkroom("GET", "/api/plant"))
 
 
 def test_two_a_c_and_two_b_c_wait_for_two_servers_of_c(stack):
