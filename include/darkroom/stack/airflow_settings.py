@@ -118,7 +118,9 @@ def overrides() -> dict[str, str]:
     try:
         pairs = [(*option.rsplit(".", 1), value) for option, value in json.loads(text).items()]
         return {
-            f"AIRFLOW__{section.upper()}__{key.upper()}": value if isinstance(value, str) else json.dumps(value)
+            f"AIRFLOW__{section.upper()}__{key.upper()}": value
+            if isinstance(value, str)
+            else json.dumps(value)
             for section, key, value in pairs
         }
     except (ValueError, AttributeError) as error:
