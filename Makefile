@@ -49,7 +49,7 @@ test-diffusion: ## the tests that need PyTorch, on the CPU, in .venv-gpu; GPU=..
 	CUDA_VISIBLE_DEVICES= PYTHONPATH=include:. $(GPU)/bin/python -m pytest tests/unit/test_stage_diffusion.py \
 		tests/unit/test_stage_contract.py $(ARGS)
 
-prove-containers: install-dev ## build and run the containers with podman and stand-in base images; Debian, as root, 2 x 20 minutes
+prove-containers: install-dev ## build and run the containers with podman and stand-in base images; Debian, as root, 30 minutes
 	$(BIN)/python -m tests.containers.prove $(ARGS)
 
 lint: install-dev ## style, types, who imports whom
