@@ -4,9 +4,12 @@ import pytest
 from airflow.providers.standard.triggers.external_task import DagStateTrigger
 from airflow.sdk.exceptions import TaskDeferred
 
+from darkroom.batches import Batch, Index, chunk_id
 from darkroom.orchestration import children, tasks
 from darkroom.orchestration.children import RunShards
 from darkroom.orchestration.triggers import HandedOut
+from darkroom.planning import decide_params
+from darkroom.storage import open_store
 
 
 class Round:
@@ -76,3 +79,19 @@ def test_another_try_starts_no_run_again_and_waits_for_the_one_that_runs(three_s
     again = deferred(RunShards(task_id="run_shards").execute, {})
     assert again.trigger.run_id == "b1__shard001"
     assert three_shards.started == ["b1__shard000", "b1__shard001"]
+
+
+@pytest.mark.parametrize(("chunks", "shard", "starts"), [(3, None, None), (10, 1, None), (10, None, 0)])
+def test_a_run_that_takes_its_chunks_itself_starts_no_shard(
+    tmp_path, setting, monkeypatch, chunks, shard, starts
+):
+    """Cleared, or upgraded in the midst, it may come to the task that starts them."""
+    setting(store=(tmp_path / "store").as_uri(), redis_url="redis://127.0.0.1:1/0")
+    batch = Batch(open_store((tmp_path / "store").as_uri()), "b1")
+    batch.save_params(decide_params("f", "A", min_chunk_s=1, max_chunk_s=1, shard_chunks=4))
+    index = Index(flow="A", chunk_ids=[chunk_id(k) for k in range(chunks)], sizes=[1] * chunks, items=chunks)
+    monkeypatch.setattr(tasks, "_planned", lambda batch: index)
+    context = {"params": {"batch_id": "b1", "shard": shard}, "run_id": "b1"}
+    monkeypatch.setattr(tasks, "get_current_context", lambda: context)
+    found = tasks.next_shard(-1)
+    assert (found and found["conf"]["shard"]) == starts

@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleExcept
 from darkroom.flows import FLOWS
 from darkroom.orchestration.children import start_run
 from darkroom.orchestration.tasks import batch_of, speeds, store_patience
+from darkroom.orchestration.tracing import to_child
 from darkroom.settings import settings
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def first_run(pages: "Pages", page: int, context: Any, until: float | None) -> d
         "page": page,
         "until": until or round(time.time() + pages.api.timeout_s),
         "priority": context["params"]["priority"],
+        **to_child(),
     }
     return {"run_id": child_run_id(batch_id, str(context["run_id"]), what), "conf": conf}
 
@@ -116,7 +118,7 @@ def _next_run(page: int, context: Any) -> dict[str, Any]:
     from darkroom.orchestration.triggers import page_run
 
     params = {name: context["params"][name] for name in ("batch_id", "until", "priority")}
-    return {"run_id": page_run(str(context["run_id"]), page), "conf": {**params, "page": page}}
+    return {"run_id": page_run(str(context["run_id"]), page), "conf": {**params, "page": page, **to_child()}}
 
 
 def _fetch(pages: "Pages", number: int, context: Any) -> "Page":
@@ -162,7 +164,7 @@ def _plan_page(pages: "Pages", page: "Page") -> list[str]:
     now = PlanNow(so_far.flow, so_far.items, so_far.rejects, chunks=len(so_far.chunk_ids))
     Progress(settings().redis_url.get_secret_value()).plan(batch.batch_id, now)
     # More than a run takes wait for the batch's own run, which makes shards of them.
-    return index.chunk_ids if len(index.chunk_ids) <= batch.params().shard_chunks else []
+    return index.chunk_ids if len(index.chunk_ids) <= settings().shard_chunks else []
 
 
 def _decide(pages: "Pages") -> "Callable[[str], Params]":

@@ -157,12 +157,14 @@ def next_shard(after: int) -> dict[str, Any] | None:
     """
     from darkroom.backlog import ready_servers
     from darkroom.fleet import Fleet
-    from darkroom.runs import child_run_id, shards_left
+    from darkroom.runs import child_run_id, chunks_here, shards_left
     from darkroom.settings import settings
 
     batch, run_id = _batch(), str(get_current_context()["run_id"])
     with store_patience():
         index = _planned(batch)
+        if _param("shard") is not None or chunks_here(batch, index):
+            return None  # it takes its chunks itself, and was cleared without the task that leads past this
         left = shards_left(batch, index, after)
     if not left:
         return None
