@@ -1,8 +1,13 @@
 """A batch of several runs: one run a shard whatever dies, no slot held while waiting, collected last."""
 
+from collections import Counter
+
+import pytest
+
 from darkroom.api import DAG_ID
 from darkroom.commands.batches import api
-from tests.faults.outcome import children, complete
+from darkroom.orchestration.gate import fence_of
+from tests.faults.outcome import children, chunks, complete
 from tests.stack.plant import back, kill_tree, pid_of, until
 
 ITEMS = 720
@@ -39,3 +44,28 @@ def test_shards_survive_a_killed_api_server_and_a_failed_shard_and_are_collected
         if ti["end_date"]
     ]
     assert collected["start_date"] > max(ended)
+
+
+@pytest.fixture
+def c_stands_aside():
+    """No server takes chunks of C, until it is called."""
+    fence = fence_of("inspect-1")
+    fence.put_up("a test")
+    yield fence.take_down
+    fence.take_down()
+
+
+def test_where_the_last_stage_is_slowest_two_shards_are_open_and_no_third(submit, c_stands_aside):
+    run = submit(ITEMS, flow="A_C")
+    until(lambda: len(shards_of(run)) == 2, "the second shard is started")
+
+    def generated():
+        states = Counter(ti["state"] for ti in chunks(run))
+        return states.keys() <= {"success", "skipped"} and states["success"] > 16
+
+    until(generated, "all that both have is generated")
+    assert state(run) == "deferred"
+    assert len(shards_of(run)) == 2, "the third waits until C has taken one shard"
+    c_stands_aside()
+    complete(run, ITEMS, timeout_s=280)
+    assert len(shards_of(run)) >= 3

@@ -25,8 +25,9 @@ class Round:
         if number is None:
             return None
         run_id = f"b1__shard{number:03d}"
-        turn = {"run_id": run_id, "task_id": "a.generate", "count": 24}
-        return {"trigger_run_id": run_id, "conf": {"batch_id": "b1", "shard": number}, "turn": turn}
+        turn = {"first": "a_c.generate", "count": 24, "last": "a_c.inspect"}
+        conf = {"batch_id": "b1", "shard": number}
+        return {"trigger_run_id": run_id, "conf": conf, "chunks": 32 + number, "turn": turn}
 
     def start_run(self, dag_id, run_id, conf):
         assert (dag_id, conf["batch_id"]) == ("shard_flow", "b1")
@@ -57,6 +58,7 @@ def test_the_next_shard_is_started_when_the_one_before_is_handed_out(three_shard
             three_shards.started[-1] == f"b1__shard{number:03d}" and len(three_shards.started) == number + 1
         )
         assert isinstance(wait.trigger, HandedOut) and wait.trigger.run_id == three_shards.started[-1]
+        assert wait.trigger.chunks == {f"b1__shard{n:03d}": 32 + n for n in range(number + 1)}
         wait = deferred(getattr(task, wait.method_name), {}, 1, **wait.kwargs)
     assert isinstance(wait.trigger, DagStateTrigger) and wait.trigger.run_ids == three_shards.started
     assert getattr(task, wait.method_name)({}, None) is None
@@ -68,6 +70,7 @@ def test_who_has_ended_is_not_waited_for(three_shards):
     three_shards.ended = {"b1__shard000", "b1__shard001", "b1__shard002"}
     for _ in (1, 2):
         wait = deferred(task.go_on, {}, 1, **wait.kwargs)
+    assert wait.trigger.chunks == {"b1__shard002": 34}, "nor counted among those that are open"
     assert task.go_on({}, 1, **wait.kwargs) is None
 
 

@@ -1,6 +1,6 @@
 """Runs that a run starts: triggered under names that are the same on every try, awaited without a slot."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -41,8 +41,9 @@ class WaitForRuns(BaseOperator):
 class RunShards(BaseOperator):
     """Start the shards of a large round one after the other, and wait for all of them, without a slot.
 
-    One begins when the one before has little left to hand out: so the chunks of a batch go in plan order, the
-    large ones first, and Airflow's scheduler has few runs to look at, whatever its size.
+    One begins when the one before has little left to hand out and not too much waits for the last stage: so
+    the chunks of a batch go in plan order, the large ones first, and Airflow's scheduler has few runs to look
+    at, whatever its size.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -52,18 +53,24 @@ class RunShards(BaseOperator):
         """Start the first that is not done: after a fault, perhaps one that runs already."""
         self.go_on(context)
 
-    def go_on(self, context: Any, event: Any = None, after: int = -1, running: Sequence[str] = ()) -> None:
-        """Start the one behind shard `after`; where that was the last, wait for those that still run."""
-        running = [run_id for run_id in running if not _ended(run_id)]
+    def go_on(
+        self, context: Any, event: Any = None, after: int = -1, running: Mapping[str, int] | None = None
+    ) -> None:
+        """Start the one behind shard `after`; where that was the last, wait for those that still run.
+
+        `running` are the runs that were started so far, and how many chunks each has.
+        """
+        still = {run_id: chunks for run_id, chunks in (running or {}).items() if not _ended(run_id)}
         shard = tasks.next_shard(after)
         if shard is not None:
             run_id, conf = shard["trigger_run_id"], shard["conf"]
             start_run(CHILD, run_id, conf)
-            so_far = {"after": conf["shard"], "running": [*running, run_id]}
-            turn = HandedOut(CHILD, **shard["turn"])
+            still[run_id] = shard["chunks"]
+            turn = HandedOut(CHILD, run_id, **shard["turn"], chunks=still)
+            so_far = {"after": conf["shard"], "running": still}
             self.defer(trigger=turn, method_name="go_on", kwargs=so_far, timeout=LONGEST_WAIT)
-        if running:
-            self.defer(trigger=_all_ended(CHILD, running), method_name="ended", timeout=LONGEST_WAIT)
+        if still:
+            self.defer(trigger=_all_ended(CHILD, list(still)), method_name="ended", timeout=LONGEST_WAIT)
 
     def ended(self, context: Any, event: Any) -> None:
         """The runs have ended, however they ended."""

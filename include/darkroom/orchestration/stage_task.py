@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from darkroom.errors import ChunkStopped
     from darkroom.orchestration.lane import Server
 
-STOPPED_RETRY_S, NOW_RETRY_S = 15, 3
-"""How soon a chunk that was asked to stop is offered again; the second, when somebody waits for it."""
+STOPPED_RETRY_S, LONGEST_RETRY_S = 3, 15
+"""How soon a chunk that was asked to stop is offered again, to any server that takes some by then.
+
+Twice as long each time that this comes again, up to the second; always the first, when somebody waits for it.
+"""
 STORE_RETRY_S = 30
 """How soon a chunk looks again whether the store takes its pictures."""
 DOUBTED_TRIES = 2
@@ -62,10 +65,7 @@ class RunStage(BaseOperator):
             totals.interrupted(stage.name, "stopped")
             if not stopped.retryable:
                 raise
-            somebody_waits = context["params"]["priority"] == INTERACTIVE
-            raise AirflowRescheduleException(
-                _in(NOW_RETRY_S if somebody_waits else STOPPED_RETRY_S)
-            ) from stopped
+            raise AirflowRescheduleException(_in(_stopped_retry_s(context))) from stopped
         except StoreUnavailable as error:
             totals.interrupted(stage.name, "stopped")
             self.log.warning("paused, for the store refuses; looking again in %d s: %s", STORE_RETRY_S, error)
@@ -73,7 +73,7 @@ class RunStage(BaseOperator):
         except NewerSchema as error:
             totals.interrupted(stage.name, "stopped")
             self.log.warning("put back for a host that is upgraded: %s", error)
-            raise AirflowRescheduleException(_in(STOPPED_RETRY_S)) from error
+            raise AirflowRescheduleException(_in(LONGEST_RETRY_S)) from error
         except Exception as error:
             totals.interrupted(stage.name, "failed")
             if server.name and is_hosts_fault(error):
@@ -141,6 +141,13 @@ def _steered(lane: "Lane", control: Any, batch_id: str) -> "Callable[[], ChunkSt
         return lane.should_stop()
 
     return look
+
+
+def _stopped_retry_s(context: Any) -> float:
+    if context["params"]["priority"] == INTERACTIVE:
+        return STOPPED_RETRY_S
+    again = int(context.get("task_reschedule_count") or 0)
+    return min(STOPPED_RETRY_S * 2.0 ** min(again, 8), LONGEST_RETRY_S)
 
 
 def _in(seconds: float) -> datetime:

@@ -153,7 +153,8 @@ def choose_branch(chunk_ids: list[str]) -> str:
 def next_shard(after: int) -> dict[str, Any] | None:
     """The first run behind shard `after` that a large round still needs.
 
-    As `TriggerDagRunOperator` takes it, with what `HandedOut` waits for before the next one begins.
+    As `TriggerDagRunOperator` takes it, with its number of chunks and what `HandedOut` waits for before the
+    next one begins.
     """
     from darkroom.backlog import ready_servers
     from darkroom.fleet import Fleet
@@ -174,11 +175,12 @@ def next_shard(after: int) -> dict[str, Any] | None:
     servers = ready_servers(Fleet(settings().redis_url.get_secret_value())).get(first.name, 1)
     child = child_run_id(batch.batch_id, run_id, f"shard{number:03d}")
     return _child(child, round=index.round, shard=number) | {
+        "chunks": chunks,
         "turn": {
-            "run_id": child,
-            "task_id": f"{flow.group_id}.{first.name}",
+            "first": f"{flow.group_id}.{flow.stages[0]}",
             "count": max(1, chunks - CHUNKS_AHEAD * first.lanes_per_server * servers),
-        }
+            "last": f"{flow.group_id}.{flow.stages[-1]}",
+        },
     }
 
 

@@ -31,31 +31,58 @@ paused only fills the triggerer.
 
 
 class HandedOut(BaseTrigger):
-    """Fires when `count` instances of a run's mapped task have been handed out, or the run has ended."""
+    """Fires when a shard leaves room for the next one.
 
-    def __init__(self, dag_id: str, run_id: str, task_id: str, count: int) -> None:
+    It has handed out `count` chunks to its first stage, or ended; and in the runs that are open no more
+    chunks wait for the last stage than it has itself: else, where that is slowest, run after run would open.
+    """
+
+    def __init__(
+        self, dag_id: str, run_id: str, first: str, count: int, last: str, chunks: dict[str, int]
+    ) -> None:
+        """Wait for `run_id`; `first` and `last` are task ids, `chunks` says how many each open run has."""
         super().__init__()
-        self.dag_id, self.run_id, self.task_id, self.count = dag_id, run_id, task_id, count
+        self.dag_id, self.run_id, self.first, self.count, self.last, self.chunks = (
+            dag_id, run_id, first, count, last, chunks,
+        )  # fmt: skip
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """How the triggerer makes it again."""
-        fields = {"dag_id": self.dag_id, "run_id": self.run_id, "task_id": self.task_id, "count": self.count}
+        names = ("dag_id", "run_id", "first", "count", "last", "chunks")
+        fields = {name: getattr(self, name) for name in names}
         return f"{type(self).__module__}.{type(self).__qualname__}", fields
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look now and then."""
+        while not (await self._out() and await self._waiting() <= self.chunks[self.run_id]):
+            await asyncio.sleep(_POLL_S)
+        yield TriggerEvent(True)
+
+    async def _out(self) -> bool:
+        if await self._ended(self.run_id):
+            return True
+        return await self._handed_out(self.first, [self.run_id]) >= self.count
+
+    async def _waiting(self) -> int:
+        """Chunks that no worker of the last stage has had yet."""
+        if self.first == self.last:
+            return 0
+        runs = [run_id for run_id in self.chunks if not await self._ended(run_id)]
+        out = await self._handed_out(self.last, runs) if runs else 0
+        return sum(self.chunks[run_id] for run_id in runs) - out
+
+    async def _ended(self, run_id: str) -> bool:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-        of = {"dag_id": self.dag_id, "run_ids": [self.run_id]}
-        while True:
-            out = await sync_to_async(RuntimeTaskInstance.get_ti_count)(
-                **of, task_ids=[self.task_id], states=_HANDED_OUT
-            )
-            ended = await sync_to_async(RuntimeTaskInstance.get_dr_count)(**of, states=["success", "failed"])
-            if ended or out >= self.count:
-                yield TriggerEvent(out)
-                return
-            await asyncio.sleep(_POLL_S)
+        count = sync_to_async(RuntimeTaskInstance.get_dr_count)
+        return bool(await count(dag_id=self.dag_id, run_ids=[run_id], states=["success", "failed"]))
+
+    async def _handed_out(self, task_id: str, run_ids: list[str]) -> int:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        count = sync_to_async(RuntimeTaskInstance.get_ti_count)
+        of = {"dag_id": self.dag_id, "run_ids": run_ids, "task_ids": [task_id]}
+        return int(await count(**of, states=_HANDED_OUT))
 
 
 class Resumed(BaseTrigger):
