@@ -46,8 +46,8 @@ def main(days: int, items: int) -> None:
 
 def measure(folder: Path, days: int, items: int) -> None:
     """Backfill the days in the plant of this environment."""
-    from darkroom.backfill import Backfill
     from darkroom.commands.connection import api
+    from darkroom.rest.backfill import Backfill
     from darkroom.settings import settings
 
     daily = settings().daily

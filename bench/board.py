@@ -21,7 +21,7 @@ _STAGES = ("generate", "inspect")
 
 def plant(seed: int, servers: int = SERVERS, batches: int = BATCHES) -> dict[str, Any]:
     """What `/darkroom/api/plant` would tell at the `seed`-th look; it is checked against its models."""
-    from darkroom.overview import Overview
+    from darkroom.views.overview import Overview
 
     now = 1_760_000_000.0 + 2 * seed
     what_if = {

@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from bench import report
-from darkroom.batches import Batch, Index, chunk_id, image_path
-from darkroom.contact_sheet import render
-from darkroom.manifest import collect, current, verify
-from darkroom.outcomes import leftovers
-from darkroom.plan_table import write_plan
-from darkroom.planning import chunk_sizes, seed_for
+from darkroom.plans.planning import chunk_sizes, seed_for
 from darkroom.records import BatchRequest, PlannedItem
-from darkroom.result_table import table_bytes, table_of
-from darkroom.storage import open_store, sha256
-from darkroom.tables import json_text
+from darkroom.results.contact_sheet import render
+from darkroom.results.manifest import collect, current, verify
+from darkroom.results.outcomes import leftovers
+from darkroom.store.batches import Batch, Index, chunk_id, image_path
+from darkroom.store.plan_table import write_plan
+from darkroom.store.result_table import table_bytes, table_of
+from darkroom.store.storage import open_store, sha256
+from darkroom.store.tables import json_text
 
 N_ITEMS = 1_000_000
 N_WITH_PICTURES = 20_000

@@ -79,8 +79,8 @@ def measure(folder: Path) -> None:
 
 
 def _run(source: Path, items: int) -> None:
-    from darkroom.api import DAG_ID
     from darkroom.commands.batches import api, start, verified
+    from darkroom.rest.api import DAG_ID
 
     source.write_text("".join(f'{{"custom_id": "{n}", "prompt": "item {n}"}}\n' for n in range(items)))
     batch = start(str(source), "A", "bench-idle", {})

@@ -73,8 +73,8 @@ def _figures(runs: list[dict[str, float]]) -> dict[str, Any]:
 @contextmanager
 def _bulk(folder: Path) -> Iterator[str]:
     """A batch that lasts longer than what is measured beside it; it is ended then."""
-    from darkroom.api import DAG_ID
     from darkroom.commands.batches import api
+    from darkroom.rest.api import DAG_ID
 
     conf = {"flow": "A_C", "source": str(prompts(folder, BULK_ITEMS)), "batch_id": "bulk", "priority": "bulk"}
     run_id = api().trigger(DAG_ID, "bulk", conf)
@@ -90,9 +90,9 @@ def _wait_until_full(run_id: str) -> None:
     Raises:
         SystemExit: it does not, so there is nothing to measure beside.
     """
-    from darkroom.api import CHILD_DAG_ID, DAG_ID
     from darkroom.commands.batches import api
     from darkroom.flows import STAGES
+    from darkroom.rest.api import CHILD_DAG_ID, DAG_ID
 
     until, lanes = time.monotonic() + _FULL_S, STAGES["generate"].lanes
     while True:

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from bench.report import save
-from darkroom.api import DAG_ID
 from darkroom.commands.batches import api, summary_of
+from darkroom.rest.api import DAG_ID
 from darkroom.settings import REPOSITORY
 
 DELIVERED = "trigger to delivered"

@@ -20,8 +20,8 @@ def main() -> None:
     """Fill a Valkey as such a plant does, and look."""
     from tests.servers import valkey_server
 
-    from darkroom.stations import Airflow, ChunksNow
-    from darkroom.survey import Surveyor
+    from darkroom.views.stations import Airflow, ChunksNow
+    from darkroom.views.survey import Surveyor
 
     with tempfile.TemporaryDirectory() as folder, valkey_server(Path(folder)) as url:
         chunks = {stage: ChunksNow(500, 0, 500, 0, 0, 5.0, 60.0) for stage in ("generate", "inspect")}
@@ -45,7 +45,7 @@ def main() -> None:
 
 def _told_ms(url: str) -> dict[str, float]:
     """Milliseconds, the way to Redis included."""
-    from darkroom.meter import Meter
+    from darkroom.live.meter import Meter
 
     meter, found = Meter(url), {}
     for name, tell in {
@@ -64,12 +64,12 @@ def _told_ms(url: str) -> dict[str, float]:
 
 def fill(url: str, *, forget: bool = True) -> dict[str, object]:
     """What such a plant has in Redis; its runs. Servers are forgotten as they tell no more, or never."""
-    from darkroom.api import Run
-    from darkroom.fleet import Fleet
+    from darkroom.fleet.servers import Fleet
     from darkroom.flows import STAGES
-    from darkroom.meter import Meter
-    from darkroom.progress import ChunkNow, PlanNow, Progress
-    from darkroom.rates import Rates
+    from darkroom.live.meter import Meter
+    from darkroom.live.progress import ChunkNow, PlanNow, Progress
+    from darkroom.live.rates import Rates
+    from darkroom.rest.api import Run
     from darkroom.serving.status import ServerStatus, State
 
     fleet, progress, rates, meter = Fleet(url), Progress(url), Rates(url), Meter(url)

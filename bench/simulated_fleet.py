@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from bench.simulated_world import ITEM_S, STAGE, Case, Job, Look, Outcome, Server, World, fluid_s
-from darkroom.forecast import forecast
-from darkroom.planning import Params, chunk_sizes, shards, time_budget_s
+from darkroom.plans.planning import Params, chunk_sizes, shards, time_budget_s
+from darkroom.views.forecast import forecast
 
 LAST_ROUND_FOR_UNDONE = 5
 """So often what is undone is cut again."""

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from darkroom.flows import FLOWS, STAGES
-from darkroom.planning import chunk_sizes, decide_params
-from darkroom.queueing import Station, as_it_goes
+from darkroom.live.snapshot import RECENT_S
+from darkroom.plans.planning import chunk_sizes, decide_params
 from darkroom.settings import Settings
-from darkroom.snapshot import RECENT_S
+from darkroom.views.queueing import Station, as_it_goes
 
 
 @dataclass(frozen=True)

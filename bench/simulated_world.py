@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from darkroom.flows import STAGES
-from darkroom.forecast import Forecast
-from darkroom.planning import Params, average_seconds_per_item, decide_params
+from darkroom.plans.planning import Params, average_seconds_per_item, decide_params
 from darkroom.settings import Settings
+from darkroom.views.forecast import Forecast
 
 STAGE = STAGES["generate"]
 """Its lanes and its time limit; how long its items take is `ITEM_S`."""
@@ -92,7 +92,7 @@ class Server:
     speed: float
     lanes: list[Job | None]
     ahead: Job | None = None
-    """Of the lane that is a batch ahead (`darkroom.turns`): it is served twice as often as the others."""
+    """Of the lane that is a batch ahead (`darkroom.chunks.turns`): served twice as often as the others."""
     at_work: bool = True
     since_s: float = 0.0
     version: int = 0

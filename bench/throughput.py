@@ -45,8 +45,8 @@ def main() -> None:
 
 
 def _chunked(items: int) -> float:
-    from darkroom.api import DAG_ID
     from darkroom.commands.batches import api, start, verified
+    from darkroom.rest.api import DAG_ID
     from darkroom.settings import settings
 
     source = Path(settings().source_roots[0]) / f"bench-{items}.jsonl"

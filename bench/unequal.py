@@ -103,10 +103,10 @@ def measure(folder: Path, items: int) -> None:
 def _run(
     folder: Path, items: int, name: str, at_share: Callable[[float], None] = lambda _share: None
 ) -> dict[str, Any]:
-    from darkroom.api import FINAL_STATES
     from darkroom.commands.batches import api, start
     from darkroom.commands.connection import DAG_ID, redis_url
-    from darkroom.progress import Progress
+    from darkroom.live.progress import Progress
+    from darkroom.rest.api import FINAL_STATES
 
     session, progress = api(), Progress(redis_url())
     begun = told = time.monotonic()

@@ -88,7 +88,7 @@ class Compared:
 
 def simulated(scenario: Scenario, seed: int) -> Compared:
     """One scenario: run to the end, run again and look at the moment of the change, run again with it."""
-    from darkroom.queueing import time_left, with_servers
+    from darkroom.views.queueing import time_left, with_servers
 
     whole_s = Plant(scenario, seed).run()
     at_s = scenario.at * whole_s
@@ -218,7 +218,7 @@ class _Run:
     ) -> None:
         from darkroom.commands.batches import start
         from darkroom.commands.connection import redis_url
-        from darkroom.progress import Progress
+        from darkroom.live.progress import Progress
 
         self._progress, self._name = Progress(redis_url()), name
         for stage, servers in SERVERS.items():
@@ -279,7 +279,7 @@ class _Run:
     def _said(self, tried: Tried) -> tuple[float, float] | None:
         """What the board says now: the time left, and with the change."""
         from darkroom.commands.connection import api
-        from darkroom.overview import Overview
+        from darkroom.views.overview import Overview
 
         plant = Overview.model_validate(api().darkroom("GET", "/api/plant"))
         stage = next(one for one in plant.stages if one.stage == tried.server.rpartition("-")[0])
@@ -292,7 +292,7 @@ class _Run:
 
 
 def _fence(server: str, *, up: bool) -> None:
-    from darkroom.fence import Fence, fence_file
+    from darkroom.fleet.fence import Fence, fence_file
     from darkroom.settings import settings
 
     fence = Fence(fence_file(settings().home, server))

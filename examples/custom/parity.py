@@ -1,7 +1,7 @@
 """Where pictures go on to: the odd ones through B and C, the even ones through C, and no more."""
 
 from darkroom.records import Result
-from darkroom.summary import Summary
+from darkroom.results.summary import Summary
 
 
 def by_parity(row: Result, summary: Summary) -> str | None:

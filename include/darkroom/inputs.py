@@ -13,7 +13,7 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlparse
 
 from darkroom.errors import InvalidImage, InvalidItem, SourceNotAllowed, StoreUnavailable
-from darkroom.storage import open_store
+from darkroom.store.storage import open_store
 
 MAX_INPUT_BYTES = 64 << 20
 """A larger picture is refused before it is read."""

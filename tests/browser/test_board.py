@@ -10,17 +10,17 @@ from airflow.models import DagRun
 from airflow.utils.session import create_session
 from playwright.sync_api import expect
 
-from darkroom.batches import image_path
-from darkroom.control import Control
-from darkroom.fleet import Fleet
+from darkroom.fleet.servers import Fleet
 from darkroom.flows import STAGES
-from darkroom.meter import SLOT_S, SLOTS, Meter
+from darkroom.live.control import Control
+from darkroom.live.meter import SLOT_S, SLOTS, Meter
+from darkroom.live.progress import PlanNow, Progress
+from darkroom.live.rates import Rates
 from darkroom.monitor import plant_api
-from darkroom.progress import PlanNow, Progress
-from darkroom.rates import Rates
 from darkroom.serving.status import State
 from darkroom.settings import settings
-from darkroom.storage import open_store
+from darkroom.store.batches import image_path
+from darkroom.store.storage import open_store
 from tests.browser.ui import pictures_loaded
 from tests.loopback import served
 from tests.servers import valkey_server

@@ -8,9 +8,9 @@ from playwright.sync_api import expect
 
 from darkroom.commands.connection import batch_named
 from darkroom.flows import SHIPPED_FLOWS
-from darkroom.manifest import current, verify
+from darkroom.results.manifest import current, verify
 from darkroom.settings import settings
-from darkroom.storage import open_store
+from darkroom.store.storage import open_store
 from tests.browser.ui import pictures_loaded
 from tests.stack.plant import source, until
 

@@ -22,7 +22,7 @@ from tests.containers.plant import (
 )
 from tests.containers.source import EARLIER, check_out, commands, revision, snapshot
 
-from darkroom.api import RunExists
+from darkroom.rest.api import RunExists
 
 LAN = "10.99.0.1"
 """An address of this machine that no other can reach: as one of a private network would be."""

@@ -8,8 +8,8 @@ from urllib.request import Request, urlopen
 from tests.containers.engine import prove, run, until
 from tests.containers.group import CONTROL, ENGINES, HOSTS, PORT, Group
 
-from darkroom.api import AirflowApi
 from darkroom.errors import DarkroomError
+from darkroom.rest.api import AirflowApi
 
 URL = f"http://127.0.0.1:{PORT}"
 SOURCES = {"A_C": "examples/prompts.jsonl", "B_C": "examples/photos"}

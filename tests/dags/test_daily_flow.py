@@ -15,14 +15,14 @@ from airflow.sdk.exceptions import (
 from airflow.timetables.base import TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from darkroom.batches import Batch
 from darkroom.errors import BadRequest
-from darkroom.intake import plan_batch
-from darkroom.manifest import collect
 from darkroom.orchestration import daily
 from darkroom.orchestration.dag_docs import load_dags
+from darkroom.plans.intake import plan_batch
+from darkroom.results.manifest import collect
 from darkroom.settings import REPOSITORY, settings
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
 
 DAY = date(2026, 11, 19)
 PROMPT = json.dumps({"custom_id": "a", "prompt": "a red circle"})

@@ -9,11 +9,11 @@ from airflow.utils.state import DagRunState
 from tests.servers import model_servers
 from tests.unit.plant import rejects_of
 
-from darkroom.batches import Batch
-from darkroom.manifest import current, verify
 from darkroom.orchestration.dag_docs import load_dags
+from darkroom.results.manifest import current, verify
 from darkroom.settings import REPOSITORY, settings
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -73,9 +73,9 @@ def test_logs_are_cleaned_at_once_and_the_task_says_what_it_did(limits):
 
 
 def test_what_a_crash_has_left_half_removed_goes_though_there_is_no_limit_any_more(limits):
-    from darkroom.batches import Batch
     from darkroom.retention import old_batches
-    from darkroom.storage import open_store
+    from darkroom.store.batches import Batch
+    from darkroom.store.storage import open_store
 
     store = open_store(housekeeping.settings().store_url)
     batch = Batch(store, "b1")

@@ -13,9 +13,8 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from tests import paging_api
 from tests.servers import valkey_server
 
-from darkroom.batches import Batch
-from darkroom.control import Control
 from darkroom.errors import BadRequest, PageAway, PagesMissing, SourceNotAllowed
+from darkroom.live.control import Control
 from darkroom.orchestration import pages as page_tasks
 from darkroom.orchestration import plan_task, tasks, triggers
 from darkroom.orchestration.dag_docs import load_dags
@@ -23,7 +22,8 @@ from darkroom.orchestration.daily import WaitForPartition
 from darkroom.orchestration.plan_task import Plan
 from darkroom.orchestration.triggers import PagesEnded, page_run
 from darkroom.settings import REPOSITORY, settings
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
 
 GROUPS = {"a.generate", "a_c.generate", "b_c.enhance"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from darkroom import stack as plant_of
-from darkroom.progress import Progress
+from darkroom.live.progress import Progress
 from darkroom.stack.home import Home
 from tests.faults import FLEET
 from tests.stack.handle import StackUnderTest, new_folder, running

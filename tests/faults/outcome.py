@@ -3,9 +3,9 @@
 import hashlib
 from collections import Counter
 
-from darkroom.api import DAG_ID
 from darkroom.commands.batches import api
-from darkroom.manifest import rows
+from darkroom.rest.api import DAG_ID
+from darkroom.results.manifest import rows
 from tests.stack.plant import finished
 
 

@@ -2,8 +2,8 @@
 
 import json
 
-from darkroom.api import DAG_ID
 from darkroom.commands.batches import api
+from darkroom.rest.api import DAG_ID
 from tests.faults.conftest import done
 from tests.faults.outcome import chunks
 from tests.stack.plant import finished, source, started, until

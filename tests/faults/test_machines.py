@@ -1,8 +1,8 @@
 """Machines that always fail, hang or crawl, an item that kills its server, a store that refuses."""
 
-from darkroom.manifest import rows
 from darkroom.orchestration.gate import fence_of
 from darkroom.records import Status
+from darkroom.results.manifest import rows
 from darkroom.settings import settings
 from tests.faults.outcome import chunks, complete, tries
 from tests.stack.plant import batch_of, until

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from darkroom.api import DAG_ID
 from darkroom.commands.batches import api
 from darkroom.orchestration.gate import fence_of
+from darkroom.rest.api import DAG_ID
 from tests.faults.outcome import children, chunks, complete
 from tests.stack.plant import back, kill_tree, pid_of, until
 

@@ -2,8 +2,8 @@
 
 import json
 
-from darkroom.api import DAG_ID
 from darkroom.commands.batches import api
+from darkroom.rest.api import DAG_ID
 from tests.faults.conftest import done
 from tests.faults.outcome import children, chunks, complete
 from tests.stack.plant import batch_of, finished, until

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from darkroom.commands.connection import api, batch_named
-from darkroom.manifest import current, verify
+from darkroom.results.manifest import current, verify
 from darkroom.settings import settings
 from tests.faults.conftest import SCHEDULERS, TRIGGERERS, done
 from tests.stack.plant import back, kill_tree, pid_of, source, until, whole

@@ -11,16 +11,16 @@ from uuid import uuid4
 import psutil
 
 from darkroom import stack
-from darkroom.api import DAG_ID
-from darkroom.batches import Batch
 from darkroom.commands.batches import api, start
 from darkroom.commands.watching import Watched
-from darkroom.manifest import Summary, current, verify
-from darkroom.overview import Overview
+from darkroom.rest.api import DAG_ID
+from darkroom.results.manifest import Summary, current, verify
 from darkroom.settings import settings
 from darkroom.stack.home import Home
 from darkroom.stack.supervisor import Supervisor
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
+from darkroom.views.overview import Overview
 
 
 def source(name: str, content: str | bytes) -> Path:

@@ -6,8 +6,8 @@ import pytest
 
 from darkroom.commands.batches import api
 from darkroom.errors import BadRequest
-from darkroom.manifest import rows
 from darkroom.records import Status
+from darkroom.results.manifest import rows
 from darkroom.settings import REPOSITORY
 from tests.stack.plant import finished, source, started
 from tests.unit.plant import rejects_of

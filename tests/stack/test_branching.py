@@ -5,13 +5,13 @@ from uuid import uuid4
 
 import pytest
 
-from darkroom.batches import Batch
 from darkroom.commands.batches import api
 from darkroom.errors import BadRequest
-from darkroom.manifest import current, rows, verify
-from darkroom.onward import gone_on
+from darkroom.results.manifest import current, rows, verify
+from darkroom.results.onward import gone_on
 from darkroom.settings import settings
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
 from tests.stack.plant import finished, source, started
 
 RED = "a large red circle on a white background"

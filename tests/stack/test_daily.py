@@ -4,7 +4,7 @@ import json
 from datetime import UTC, date, datetime, timedelta
 
 from darkroom.commands.connection import api, batch_named
-from darkroom.manifest import current, verify
+from darkroom.results.manifest import current, verify
 from darkroom.settings import settings
 from tests.stack.plant import source, until
 

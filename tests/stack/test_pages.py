@@ -5,8 +5,8 @@ import json
 import pytest
 
 from darkroom.commands.batches import api
-from darkroom.manifest import rows
-from darkroom.pages import Pages
+from darkroom.plans.pages import Pages
+from darkroom.results.manifest import rows
 from darkroom.settings import settings
 from tests.stack.plant import batch_of, finished, started, until
 from tests.unit.plant import rejects_of

@@ -10,8 +10,8 @@ import httpx
 import pytest
 import yaml
 
+from darkroom.live.totals import Totals
 from darkroom.stack.layout import PROGRESS
-from darkroom.totals import Totals
 from tests.prometheus_files import PROMETHEUS, RULES, queries
 from tests.servers import free_port
 from tests.stack.plant import finished, source, started, until

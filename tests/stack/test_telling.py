@@ -9,7 +9,7 @@ from standardwebhooks import Webhook
 
 from darkroom.commands.batches import api
 from darkroom.commands.connection import DAG_ID, redis_url
-from darkroom.control import Control
+from darkroom.live.control import Control
 from darkroom.orchestration.telling import CALLBACK_FLOW, CONNECTION
 from tests.receiver import receiving
 from tests.stack.plant import finished, source, started, until

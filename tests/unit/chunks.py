@@ -9,8 +9,7 @@ from http.server import BaseHTTPRequestHandler
 from tests.loopback import LoopbackServer, Quiet
 from tests.unit.plant import save_plan_chunk
 
-from darkroom.batches import Batch, Index
-from darkroom.chunk import run_chunk
+from darkroom.chunks.chunk import run_chunk
 from darkroom.errors import StageFailed
 from darkroom.flows import STAGES
 from darkroom.records import BatchRequest, PlannedItem, Verdict
@@ -18,7 +17,8 @@ from darkroom.serving import wire
 from darkroom.serving.messages import encode_answer
 from darkroom.stages.base import Output
 from darkroom.stages.noop import PNG
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch, Index
+from darkroom.store.storage import open_store
 
 GENERATE, INSPECT = STAGES["generate"], STAGES["inspect"]
 

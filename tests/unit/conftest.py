@@ -86,8 +86,8 @@ def server():
 @pytest.fixture
 def lane(server):
     """A lane that feeds the misbehaving server, and tells nobody."""
-    from darkroom.chunk import Lane
-    from darkroom.progress import Progress
+    from darkroom.chunks.chunk import Lane
+    from darkroom.live.progress import Progress
     from darkroom.serving.client import StageClient
 
     with StageClient(server.address, deadline_s=5) as client:

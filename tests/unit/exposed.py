@@ -6,7 +6,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as text_format
 
 from darkroom.monitor.exposition import Around, exposed
-from darkroom.overview import (
+from darkroom.serving.status import GpuStatus
+from darkroom.views.overview import (
     Bottleneck,
     Lanes,
     Overview,
@@ -17,7 +18,6 @@ from darkroom.overview import (
     Waiting,
     WhatIf,
 )
-from darkroom.serving.status import GpuStatus
 
 ANSWER = WhatIf(servers=3, time_left_s=60.0, change=-0.3, wait_s=1.0, bottleneck="generate")
 TOTALS = {

@@ -2,13 +2,13 @@
 
 import time
 
-from darkroom.api import Run
-from darkroom.fleet import Fleet
+from darkroom.fleet.servers import Fleet
 from darkroom.flows import STAGES
-from darkroom.progress import ChunkNow, PlanNow, Progress
-from darkroom.rates import Rates
+from darkroom.live.progress import ChunkNow, PlanNow, Progress
+from darkroom.live.rates import Rates
+from darkroom.rest.api import Run
 from darkroom.serving.status import ServerStatus, State
-from darkroom.stations import Airflow, ChunksNow
+from darkroom.views.stations import Airflow, ChunksNow
 
 
 def status(stage: str, state: State = State.READY, name: str = "") -> ServerStatus:

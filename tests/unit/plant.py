@@ -3,12 +3,12 @@
 import io
 from collections.abc import Iterable, Sequence
 
-from darkroom import outcomes
-from darkroom.batches import Batch, Index, chunk_id, image_path, json_line
 from darkroom.flows import FLOWS
-from darkroom.plan_table import write_plan
 from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Reject, Result, Status, Verdict
-from darkroom.storage import Store, sha256
+from darkroom.results import outcomes
+from darkroom.store.batches import Batch, Index, chunk_id, image_path, json_line
+from darkroom.store.plan_table import write_plan
+from darkroom.store.storage import Store, sha256
 
 
 def save_plan_chunk(batch: Batch, name: str, items: Iterable[PlannedItem]) -> bool:

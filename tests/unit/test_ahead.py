@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.ahead import ahead
+from darkroom.store.ahead import ahead
 
 
 @given(st.lists(st.integers()), st.integers(1, 5), st.integers(1, 4))

@@ -9,10 +9,10 @@ from fastapi.responses import JSONResponse
 from tests.loopback import served
 from tests.unit.commandline import command
 
-from darkroom.api import AirflowApi
-from darkroom.backfill import Backfill
 from darkroom.commands import elsewhere
 from darkroom.days import Daily
+from darkroom.rest.api import AirflowApi
+from darkroom.rest.backfill import Backfill
 from darkroom.settings import settings
 
 DAILY = Daily(source="x/{day}", flow="A", time_zone="Europe/Berlin", at="02:30", days_at_once=4)

@@ -15,11 +15,11 @@ from tests.unit.commandline import command
 from tests.unit.plant import plan, row, run
 
 from darkroom.commands import elsewhere, plants, showing
-from darkroom.control import Control
-from darkroom.manifest import collect
-from darkroom.progress import PlanNow, Progress
+from darkroom.live.control import Control
+from darkroom.live.progress import PlanNow, Progress
+from darkroom.results.manifest import collect
 from darkroom.settings import settings
-from darkroom.storage import open_store
+from darkroom.store.storage import open_store
 
 DAILY = {"source": "inputs/{day}.jsonl", "flow": "A", "time_zone": "Europe/Berlin", "at": "02:30"}
 
@@ -109,7 +109,7 @@ def test_a_batch_is_told_as_darkroom_show_tells_it(user, store, monkeypatch, cap
 
     class Airflow:
         def newest_run(self, dag_id, batch_id):
-            from darkroom.api import Run
+            from darkroom.rest.api import Run
 
             return Run("b1__retry1", "running", {"batch_id": "b1"})
 
@@ -257,7 +257,7 @@ def test_who_can_not_get_in_is_told_why_and_no_secret_is(store, monkeypatch, cap
 
 
 def test_no_session_shows_its_secrets():
-    from darkroom.api import AirflowApi
+    from darkroom.rest.api import AirflowApi
 
     assert "hidden" not in repr(AirflowApi("http://127.0.0.1:1", "u", "hidden", token="hidden"))
 

@@ -2,7 +2,7 @@
 
 from tests.unit.chunks import GENERATE, INSPECT
 
-from darkroom.artifacts import ArtifactKey
+from darkroom.chunks.artifacts import ArtifactKey
 from darkroom.stages.base import Request
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from darkroom.errors import StoreUnavailable
-from darkroom.storage import open_store
+from darkroom.store.storage import open_store
 
 S3_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -37,7 +37,7 @@ def test_a_folder_in_the_way_is_no_object(tmp_path):
 
 def test_a_forked_child_is_refused_instead_of_hanging(tmp_path):
     code = (
-        "import os, sys; from darkroom.storage import open_store; store = open_store(sys.argv[1])\n"
+        "import os, sys; from darkroom.store.storage import open_store; store = open_store(sys.argv[1])\n"
         "store.create('a', b'1')\n"
         "if os.fork() == 0:\n"
         "    try: store.create('b', b'2')\n"

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.backlog import Backlog, backlog, refuse_when_full, seconds_per_item, weigh
 from darkroom.errors import PlantFull
-from darkroom.fleet import Fleet
+from darkroom.fleet.servers import Fleet
 from darkroom.flows import STAGES
-from darkroom.progress import ChunkNow, PlanNow, Progress
-from darkroom.rates import Rates
+from darkroom.live.backlog import Backlog, backlog, refuse_when_full, seconds_per_item, weigh
+from darkroom.live.progress import ChunkNow, PlanNow, Progress
+from darkroom.live.rates import Rates
 from darkroom.serving.status import ServerStatus, State
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.unit.plant import plan_bytes, rejects_of, save_plan_chunk, save_rejects
 
-from darkroom import plan_table, result_table, tables
-from darkroom.batches import Batch, Index, chunk_id, image_path, round_id
 from darkroom.errors import BadRequest, NewerSchema, NotPlanned
 from darkroom.flows import FLOWS
-from darkroom.planning import decide_params
+from darkroom.plans.planning import decide_params
 from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Reject, Result, Status, Verdict
-from darkroom.storage import open_store
+from darkroom.store import plan_table, result_table, tables
+from darkroom.store.batches import Batch, Index, chunk_id, image_path, round_id
+from darkroom.store.storage import open_store
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 values = st.recursive(
@@ -204,6 +204,6 @@ def test_an_index_that_does_not_add_up_is_refused():
 
 
 def test_importing_batches_loads_no_pyarrow():
-    code = "import sys, darkroom.batches, darkroom.planning; sys.exit('pyarrow' in sys.modules)"
+    code = "import sys, darkroom.store.batches, darkroom.plans.planning; sys.exit('pyarrow' in sys.modules)"
     path = {"PYTHONPATH": "include"}
     assert subprocess.run([sys.executable, "-c", code], env=path, check=False).returncode == 0

@@ -9,8 +9,8 @@ from tests.servers import free_port
 from tests.unit.airflow_app import token
 from tests.unit.live_plant import status
 
-from darkroom.fence import Fence, fence_file
-from darkroom.fleet import FenceWish, Fleet
+from darkroom.fleet.fence import Fence, fence_file
+from darkroom.fleet.servers import FenceWish, Fleet
 from darkroom.monitor.board import parts, version
 from darkroom.serving.board import Board
 from darkroom.serving.status import State, status_file

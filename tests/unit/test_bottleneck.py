@@ -2,8 +2,8 @@
 
 import pytest
 
-from darkroom.bottleneck import PATIENCE_S, bottleneck
-from darkroom.overview import Lanes, Servers, StageNow, Wait, Waiting, WhatIf
+from darkroom.views.bottleneck import PATIENCE_S, bottleneck
+from darkroom.views.overview import Lanes, Servers, StageNow, Wait, Waiting, WhatIf
 
 
 def stage(name="inspect", **changes):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.bounds import lower_bound_s
+from darkroom.results.bounds import lower_bound_s
 
 hosts = st.lists(st.tuples(st.integers(0, 1000), st.floats(0.01, 100)), min_size=1, max_size=8)
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from darkroom.budget import Budget, measured_elsewhere
+from darkroom.chunks.budget import Budget, measured_elsewhere
 from darkroom.flows import STAGES
-from darkroom.planning import time_budget_s
-from darkroom.progress import ChunkNow, Progress
+from darkroom.live.progress import ChunkNow, Progress
+from darkroom.plans.planning import time_budget_s
 
 GENERATE = STAGES["generate"]
 

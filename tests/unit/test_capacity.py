@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 import pytest
 from tests.servers import free_port
 
-from darkroom.api import ApiError
-from darkroom.capacity import Capacity
-from darkroom.fleet import Fleet, FleetUnknown
+from darkroom.fleet.capacity import Capacity
+from darkroom.fleet.presence import PATIENCE_S
+from darkroom.fleet.servers import Fleet, FleetUnknown
 from darkroom.flows import LIGHT_POOL, SHIPPED_STAGES
-from darkroom.presence import PATIENCE_S
+from darkroom.rest.api import ApiError
 from darkroom.serving.status import ServerStatus, State
 
 

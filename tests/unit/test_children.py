@@ -4,12 +4,12 @@ import pytest
 from airflow.providers.standard.triggers.external_task import DagStateTrigger
 from airflow.sdk.exceptions import TaskDeferred
 
-from darkroom.batches import Batch, Index, chunk_id
 from darkroom.orchestration import children, tasks
 from darkroom.orchestration.children import RunShards
 from darkroom.orchestration.triggers import HandedOut
-from darkroom.planning import decide_params
-from darkroom.storage import open_store
+from darkroom.plans.planning import decide_params
+from darkroom.store.batches import Batch, Index, chunk_id
+from darkroom.store.storage import open_store
 
 
 class Round:

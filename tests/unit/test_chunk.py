@@ -7,7 +7,8 @@ import pytest
 from tests.unit.chunks import GENERATE, INSPECT, batch_of, generate, in_time, outcomes
 from tests.unit.plant import save_plan_chunk
 
-from darkroom.chunk import Lane, run_chunk
+from darkroom.chunks.chunk import Lane, run_chunk
+from darkroom.chunks.turns import Turn
 from darkroom.errors import (
     BatchSuspect,
     ChunkStopped,
@@ -16,12 +17,11 @@ from darkroom.errors import (
     ServerGone,
     StoreUnavailable,
 )
-from darkroom.progress import Progress
+from darkroom.live.progress import Progress
 from darkroom.records import PlannedItem, Status
 from darkroom.serving.client import StageClient
 from darkroom.stages.noop import PNG
-from darkroom.storage import Store
-from darkroom.turns import Turn
+from darkroom.store.storage import Store
 
 
 def test_every_item_gets_a_row_in_plan_order_with_its_picture(tmp_path, lane):

@@ -1,6 +1,6 @@
 """The log of a chunk says what it took, what came of it and where that lies."""
 
-from darkroom.chunk_report import Report
+from darkroom.chunks.report import Report
 from darkroom.records import ErrorInfo, Result, Status, Verdict
 
 

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from tests.servers import free_port
 
-from darkroom.consumers import ASK_EVERY_S, Consumers, WorkersUnknown
+from darkroom.fleet.consumers import ASK_EVERY_S, Consumers, WorkersUnknown
 
 QUEUE = "gpu.generate"
 DEADLINE_S = 40

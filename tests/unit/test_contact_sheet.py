@@ -12,12 +12,12 @@ from tests.unit.elements import EVIL, Elements
 from tests.unit.pictures import png
 from tests.unit.plant import plan, row, run, save_plan_chunk
 
-from darkroom.batches import Batch, Index
-from darkroom.contact_sheet import MAX_TILES, render, sample
-from darkroom.manifest import collect
 from darkroom.records import BatchRequest, ErrorInfo, PlannedItem, Verdict
-from darkroom.sheet_picture import COLOURS
-from darkroom.storage import open_store
+from darkroom.results.contact_sheet import MAX_TILES, render, sample
+from darkroom.results.manifest import collect
+from darkroom.results.sheet_picture import COLOURS
+from darkroom.store.batches import Batch, Index
+from darkroom.store.storage import open_store
 
 
 @pytest.fixture

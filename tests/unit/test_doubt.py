@@ -2,12 +2,12 @@
 
 import pytest
 
-from darkroom.doubt import MISHAPS, doubt
+from darkroom.chunks.doubt import MISHAPS, doubt
 from darkroom.errors import BatchSuspect, HostSuspect
-from darkroom.fence import is_hosts_fault
+from darkroom.fleet.fence import is_hosts_fault
+from darkroom.live.snapshot import HostNow
+from darkroom.live.told import Counts
 from darkroom.records import ErrorInfo, Result, Status
-from darkroom.snapshot import HostNow
-from darkroom.told import Counts
 
 GOOD = Result(custom_id="a", status=Status.COMPLETED, flow="A")
 BAD = GOOD.model_copy(update={"status": Status.FAILED, "error": ErrorInfo(code="stage_failed", message="no")})

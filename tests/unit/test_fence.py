@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.errors import InvalidItem, ServerAway, ServerBusy, ServerTimeout, StoreUnavailable, WrongWeights
-from darkroom.fence import FIRST_FENCE_S, LONGEST_FENCE_S, STRIKES, Fence, fence_file, fence_s, is_hosts_fault
+from darkroom.fleet.fence import (
+    FIRST_FENCE_S,
+    LONGEST_FENCE_S,
+    STRIKES,
+    Fence,
+    fence_file,
+    fence_s,
+    is_hosts_fault,
+)
 
 
 class Clock:

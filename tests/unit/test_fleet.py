@@ -7,11 +7,11 @@ import redis
 from tests.servers import free_port
 from tests.unit.live_plant import status
 
-from darkroom.fleet import Fleet, FleetUnknown
-from darkroom.plant import MARKER, CannotJoin, announce, check_that_it_is_ours, mark
+from darkroom.fleet.plant import MARKER, CannotJoin, announce, check_that_it_is_ours, mark
+from darkroom.fleet.servers import Fleet, FleetUnknown
 from darkroom.records import SCHEMA_VERSION
 from darkroom.serving.status import State
-from darkroom.storage import open_store
+from darkroom.store.storage import open_store
 
 
 @pytest.fixture

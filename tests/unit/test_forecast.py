@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.forecast import Forecast, forecast
+from darkroom.views.forecast import Forecast, forecast
 
 rates = st.dictionaries(st.text(max_size=3), st.floats(1e-3, 1e3), min_size=1, max_size=20)
 remaining = st.integers(1, 2_000_000)

@@ -15,14 +15,14 @@ from tests.unit.live_plant import server
 from tests.unit.pictures import png
 from tests.unit.plant import plan, row, run
 
-from darkroom.batches import image_path
-from darkroom.contact_sheet import render
-from darkroom.manifest import collect
+from darkroom.fleet.plant import mark
+from darkroom.live.progress import PlanNow, Progress
 from darkroom.monitor.app import create_app
-from darkroom.plant import mark
-from darkroom.progress import PlanNow, Progress
+from darkroom.results.contact_sheet import render
+from darkroom.results.manifest import collect
 from darkroom.settings import settings
-from darkroom.storage import open_store
+from darkroom.store.batches import image_path
+from darkroom.store.storage import open_store
 
 KEY = "ab" + "0" * 38
 THERE = {"batch_id": "b1", "server": "generate-1@box", "name": "manifest.jsonl",

@@ -7,7 +7,7 @@ import pytest
 from darkroom import inputs
 from darkroom.errors import InvalidImage, InvalidItem, StoreUnavailable
 from darkroom.inputs import open_allowed, read_input
-from darkroom.storage import open_store
+from darkroom.store.storage import open_store
 
 
 @pytest.fixture

@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.plant import leftovers, rejects_of, save_plan_chunk
 
-from darkroom.batches import Batch
 from darkroom.errors import BadRequest, SourceChanged
-from darkroom.intake import plan_batch, run_terms
-from darkroom.manifest import collect
-from darkroom.plan_table import read_plan
-from darkroom.planning import seed_for
+from darkroom.plans.intake import plan_batch, run_terms
+from darkroom.plans.planning import seed_for
+from darkroom.plans.rounds import plan_round
+from darkroom.plans.spool import ItemSpool
 from darkroom.records import Item, PlannedItem, Result, Status, batch_id_for
-from darkroom.rounds import plan_round
+from darkroom.results.manifest import collect
 from darkroom.settings import Settings
-from darkroom.spool import ItemSpool
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.plan_table import read_plan
+from darkroom.store.storage import open_store
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_times_with_and_without_a_zone_are_kept_as_one_and_the_same_instant(plan
 
 
 def test_rejects_that_are_too_many_for_one_piece_are_the_same(plan, batch, monkeypatch):
-    monkeypatch.setattr("darkroom.storage._IN_ONE_PIECE_BYTES", 0)
+    monkeypatch.setattr("darkroom.store.storage._IN_ONE_PIECE_BYTES", 0)
     index = plan(["{", *lines_of(2), "["])
     assert index.rejects == 2
     assert [reject.line for reject in rejects_of(batch)] == [1, 4]

@@ -16,12 +16,12 @@ from structlog.contextvars import bind_contextvars, clear_contextvars, get_conte
 from tests.unit.chunks import GENERATE, INSPECT, batch_of, generate, in_time, outcomes
 from tests.unit.plant import leftovers, save_plan_chunk
 
-from darkroom.batches import Batch, Index
-from darkroom.chunk import run_chunk
-from darkroom.manifest import collect
+from darkroom.chunks.chunk import run_chunk
 from darkroom.records import BatchRequest, PlannedItem, Status
+from darkroom.results.manifest import collect
 from darkroom.settings import settings
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch, Index
+from darkroom.store.storage import open_store
 
 
 def test_an_item_is_tried_three_times_then_set_aside_and_its_neighbours_pass(tmp_path, lane, server):
@@ -159,11 +159,11 @@ def test_a_line_about_an_item_that_fails_names_it_and_its_chunk(tmp_path, lane, 
             lines.append((record.getMessage(), get_contextvars()))
 
     bind_contextvars(batch="b1", chunk="00000", stage="generate", host="here")
-    logging.getLogger("darkroom.item").addHandler(keep := Keep())
+    logging.getLogger("darkroom.chunks.item").addHandler(keep := Keep())
     try:
         generate(batch_of(tmp_path, {"bad": "fail always", "good": "fine"}), lane)
     finally:
-        logging.getLogger("darkroom.item").removeHandler(keep)
+        logging.getLogger("darkroom.chunks.item").removeHandler(keep)
     ((line, fields),) = [found for found in lines if "item" in found[1]]
     assert fields == {
         "batch": "b1", "chunk": "00000", "stage": "generate", "host": "here",

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.servers import free_port
 
-from darkroom import rates as rates_module
-from darkroom.control import Control, ControlUnknown
 from darkroom.errors import BadRequest
-from darkroom.progress import ChunkNow, PlanNow, Progress
-from darkroom.rates import MEMORY_S, SILENT_S, Rates, faded, read_rates
+from darkroom.live import rates as rates_module
+from darkroom.live.control import Control, ControlUnknown
+from darkroom.live.progress import ChunkNow, PlanNow, Progress
+from darkroom.live.rates import MEMORY_S, SILENT_S, Rates, faded, read_rates
 
 
 @pytest.fixture

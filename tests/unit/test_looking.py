@@ -8,17 +8,17 @@ import pytest
 from rich.console import Console
 from tests.unit.plant import plan, row, run
 
-from darkroom.api import ApiError, Run
 from darkroom.commands import items, listing, plants, showing
 from darkroom.commands.watching import Watched, watch
 from darkroom.errors import BadRequest
-from darkroom.looking import Lookout, state_of
-from darkroom.manifest import collect
-from darkroom.planning import decide_params
-from darkroom.progress import ChunkNow, PlanNow
+from darkroom.live.progress import ChunkNow, PlanNow
+from darkroom.live.snapshot import take
+from darkroom.plans.planning import decide_params
+from darkroom.rest.api import ApiError, Run
+from darkroom.results.manifest import collect
 from darkroom.settings import settings
-from darkroom.snapshot import take
-from darkroom.storage import open_store
+from darkroom.store.storage import open_store
+from darkroom.views.looking import Lookout, state_of
 
 
 class Airflow:

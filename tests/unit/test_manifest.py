@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.plant import commit_round, leftovers, plan, row, run
 
-from darkroom import manifest
-from darkroom.batches import Batch, chunk_id
 from darkroom.errors import NotPlanned
-from darkroom.manifest import collect, current, rows, verify
-from darkroom.planning import seed_for
+from darkroom.plans.planning import seed_for
 from darkroom.records import ErrorInfo, PlannedItem, Status, Verdict
-from darkroom.result_table import result_bytes
-from darkroom.storage import open_store
-from darkroom.summary import Looks
+from darkroom.results import manifest
+from darkroom.results.manifest import collect, current, rows, verify
+from darkroom.results.summary import Looks
+from darkroom.store.batches import Batch, chunk_id
+from darkroom.store.result_table import result_bytes
+from darkroom.store.storage import open_store
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import redis
 
 from darkroom.flows import STAGES
-from darkroom.measures import Measures
-from darkroom.meter import Meter
-from darkroom.rates import Rates
+from darkroom.live.measures import Measures
+from darkroom.live.meter import Meter
+from darkroom.live.rates import Rates
+from darkroom.live.totals import Totals
 from darkroom.records import Result, Status
-from darkroom.totals import Totals
 
 GENERATE = STAGES["generate"]
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.servers import free_port
 
-from darkroom import meter as meter_module
-from darkroom.meter import KEEP_S, PICTURES, SLOT_S, SLOTS, Measured, Meter, added, bucket, quantile
+from darkroom.live import meter as meter_module
+from darkroom.live.meter import KEEP_S, PICTURES, SLOT_S, SLOTS, Measured, Meter, added, bucket, quantile
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families as text_form
 from tests.unit.airflow_app import forget, token
 from tests.unit.airflow_rows import add_run
 
+from darkroom.fleet.plant import mark
+from darkroom.live.progress import PlanNow, Progress
+from darkroom.live.totals import Totals
 from darkroom.monitor import metrics
-from darkroom.plant import mark
-from darkroom.progress import PlanNow, Progress
 from darkroom.settings import settings
-from darkroom.storage import Store, open_store
-from darkroom.totals import Totals
+from darkroom.store.storage import Store, open_store
 
 SECRET = "s" * 32
 

@@ -7,14 +7,14 @@ from tests.unit.elements import EVIL, Elements
 from tests.unit.pictures import png
 from tests.unit.plant import plan, row, run, save_plan_chunk
 
-from darkroom.batches import Batch, Index
-from darkroom.contact_sheet import render
-from darkroom.manifest import collect
 from darkroom.monitor.board import version
-from darkroom.onward import Decision, Onward
 from darkroom.records import BatchRequest, PlannedItem, Verdict
+from darkroom.results.contact_sheet import render
+from darkroom.results.manifest import collect
+from darkroom.results.onward import Decision, Onward
 from darkroom.settings import settings
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch, Index
+from darkroom.store.storage import open_store
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 PLACES = (

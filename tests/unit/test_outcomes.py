@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 from tests.unit.plant import commit_round, leftovers, plan, row, run
 
-from darkroom import outcomes
-from darkroom.batches import chunk_id, json_line
 from darkroom.errors import NotPlanned
 from darkroom.flows import FLOWS
-from darkroom.manifest import collect, rows, verify
-from darkroom.planning import seed_for
+from darkroom.plans.planning import seed_for
 from darkroom.records import ErrorInfo, PlannedItem, Result, Status, Verdict
-from darkroom.storage import open_store
-from darkroom.work_table import work_table
+from darkroom.results import outcomes
+from darkroom.results.manifest import collect, rows, verify
+from darkroom.store.batches import chunk_id, json_line
+from darkroom.store.storage import open_store
+from darkroom.views.work_table import work_table
 
 RANKS = {Status.COMPLETED: 3, Status.REJECTED: 2, Status.FAILED: 1, Status.TIMED_OUT: 1}
 ODD = 'ü\u2028"\\\n\x7f'

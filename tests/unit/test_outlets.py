@@ -257,7 +257,7 @@ task = SimpleNamespace(stage_name="generate", chunk_id="00042")
 on_task_instance_running(SimpleNamespace(
     task=task, run_id="r1", dag_id="image_flow", task_id="flow_A.generate", try_number=2,
     get_template_context=lambda: {"params": {"batch_id": "order-7"}}))
-logging.getLogger("darkroom.chunk").warning("%s failed", "a")
+logging.getLogger("darkroom.chunks.chunk").warning("%s failed", "a")
 """
 
 

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from darkroom.commands.watching import drawn, duration, plain
-from darkroom.outlook import outlook
-from darkroom.snapshot import take
-from darkroom.told import ChunkNow, PlanNow
+from darkroom.live.snapshot import take
+from darkroom.live.told import ChunkNow, PlanNow
+from darkroom.views.outlook import outlook
 
 NOW = 1_800_000_000.0
 

@@ -4,16 +4,16 @@ import pytest
 from tests import paging_api
 from tests.unit.plant import rejects_of
 
-from darkroom.batches import Batch
 from darkroom.errors import DarkroomError, PageAway, PageRefused, PagesMissing
-from darkroom.intake import decider
-from darkroom.outcomes import elapsed_s, snapshot
-from darkroom.page_plan import plan_page, plan_pages, planned_so_far
-from darkroom.pages import Pages
 from darkroom.paging import Paged
+from darkroom.plans.intake import decider
+from darkroom.plans.page_plan import plan_page, plan_pages, planned_so_far
+from darkroom.plans.pages import Pages
 from darkroom.records import BatchRequest
+from darkroom.results.outcomes import elapsed_s, snapshot
 from darkroom.settings import settings
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import pytest
 from tests.servers import s3_server
 
 from darkroom.errors import BadRequest, SourceNotAllowed
-from darkroom.partition import is_there
-from darkroom.storage import open_store
+from darkroom.plans.partition import is_there
+from darkroom.store.storage import open_store
 
 
 def test_a_file_a_folder_and_a_glob_are_there_when_something_is(tmp_path):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.flows import FLOWS, STAGES
-from darkroom.planning import (
+from darkroom.plans.planning import (
     K_LAST,
     SLOWEST,
     Params,

@@ -8,12 +8,12 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from tests.unit.airflow_rows import BEGUN, add_chunks, add_run
 
+from darkroom.live.progress import PlanNow, Progress
 from darkroom.monitor import chunks, plant_api
 from darkroom.monitor.plant_api import Looks
-from darkroom.overview import Overview
-from darkroom.progress import PlanNow, Progress
 from darkroom.settings import settings
-from darkroom.survey import Surveyor
+from darkroom.views.overview import Overview
+from darkroom.views.survey import Surveyor
 
 
 @pytest.fixture

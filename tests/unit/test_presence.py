@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.presence import PATIENCE_S, Presence
+from darkroom.fleet.presence import PATIENCE_S, Presence
 from darkroom.serving.status import ServerStatus, State
 
 WORKER = "generate-1@h1"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.queueing import (
+from darkroom.views.queueing import (
     MOST_GAPS,
     Station,
     as_it_goes,

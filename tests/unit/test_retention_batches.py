@@ -10,13 +10,13 @@ from airflow.sdk.exceptions import AirflowRescheduleException
 from tests.servers import s3_server
 from tests.unit.plant import plan, row, run
 
-from darkroom.batches import Batch
-from darkroom.manifest import collect
 from darkroom.orchestration import tasks
+from darkroom.results.manifest import collect
 from darkroom.retention import old_batches, removal
 from darkroom.retention.tally import DAY_S, Tally
 from darkroom.settings import REPOSITORY, settings
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
 
 NOW = time.time()
 BEFORE_S = NOW - 30 * DAY_S

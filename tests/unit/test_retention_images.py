@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.plant import commit_round, plan, plan_bytes, row, run
 
-from darkroom.artifacts import FRESH_S, Artifact, ArtifactKey
-from darkroom.batches import image_path
+from darkroom.chunks.artifacts import FRESH_S, Artifact, ArtifactKey
 from darkroom.errors import NewerSchema
 from darkroom.flows import STAGES
 from darkroom.records import PlannedItem, Verdict
@@ -19,7 +18,8 @@ from darkroom.retention.limits import LEAST_IMAGES_DAYS
 from darkroom.retention.marks import Marks
 from darkroom.retention.tally import DAY_S, Tally
 from darkroom.stages.base import Output, Request
-from darkroom.storage import open_store
+from darkroom.store.batches import image_path
+from darkroom.store.storage import open_store
 
 NOW = time.time()
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 16
@@ -101,7 +101,7 @@ def test_pictures_of_a_batch_go_after_it(store):
 
 def test_a_part_that_cannot_be_read_keeps_everything(store, monkeypatch):
     batch, old = plan(store, [["a"]]), put(store, "aa")
-    monkeypatch.setattr("darkroom.tables.SCHEMA_VERSION", 99)
+    monkeypatch.setattr("darkroom.store.tables.SCHEMA_VERSION", 99)
     store.create(f"{batch.root}/parts/generate/chunk-00000.parquet", plan_bytes([]))
     monkeypatch.undo()
     with pytest.raises(NewerSchema):

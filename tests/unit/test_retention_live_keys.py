@@ -7,10 +7,10 @@ import pytest
 import redis
 from tests.servers import free_port
 
-from darkroom.control import Control
 from darkroom.errors import PlantAway
-from darkroom.progress import KEEP_S, PlanNow, Progress
-from darkroom.rates import Rates
+from darkroom.live.control import Control
+from darkroom.live.progress import KEEP_S, PlanNow, Progress
+from darkroom.live.rates import Rates
 from darkroom.retention.live_keys import clean
 from darkroom.retention.tally import DAY_S, Tally
 

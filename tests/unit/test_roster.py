@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 from darkroom.cli import app
 from darkroom.commands.fleet import span
 from darkroom.errors import BadRequest
-from darkroom.fence import Fence, fence_file
-from darkroom.fleet import Fleet
-from darkroom.rates import Rates
-from darkroom.roster import machines, roster
+from darkroom.fleet.fence import Fence, fence_file
+from darkroom.fleet.roster import machines, roster
+from darkroom.fleet.servers import Fleet
+from darkroom.live.rates import Rates
 from darkroom.serving.status import GpuStatus, LoadReport, ServerStatus, State, status_file
 from darkroom.settings import settings
 

@@ -4,12 +4,12 @@ import io
 
 import pytest
 
-from darkroom import storage, tables
-from darkroom.batches import Batch, Index, round_id
-from darkroom.planning import decide_params
+from darkroom.plans.planning import decide_params
+from darkroom.plans.rounds import plan_round
 from darkroom.records import PlannedItem
-from darkroom.rounds import plan_round
-from darkroom.storage import open_store
+from darkroom.store import storage, tables
+from darkroom.store.batches import Batch, Index, round_id
+from darkroom.store.storage import open_store
 
 
 @pytest.fixture

@@ -13,19 +13,19 @@ from PIL import Image
 from pydantic import TypeAdapter
 from tests.unit.plant import commit_round, plan, rejects_of, row, run
 
-from darkroom.api import Run
-from darkroom.batches import Batch
 from darkroom.errors import BadRequest
 from darkroom.inputs import read_input, roots_of
-from darkroom.intake import plan_batch
-from darkroom.looking import Lookout
-from darkroom.manifest import collect, current, rows
-from darkroom.onward import batch_id_of, conf_of, gone_on, refuse_taken
+from darkroom.plans.intake import plan_batch
 from darkroom.records import BatchId, BatchRequest, PlannedItem
-from darkroom.routing import ask_of, send_on
+from darkroom.rest.api import Run
+from darkroom.results.manifest import collect, current, rows
+from darkroom.results.onward import batch_id_of, conf_of, gone_on, refuse_taken
+from darkroom.results.routing import ask_of, send_on
 from darkroom.settings import REPOSITORY, settings
-from darkroom.sight import Sight
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
+from darkroom.views.looking import Lookout
+from darkroom.views.sight import Sight
 
 FUNCTIONS = """
 def by_number(row, summary):

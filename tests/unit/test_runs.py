@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.batches import Batch, Index, chunk_id
-from darkroom.planning import decide_params
-from darkroom.runs import child_run_id, chunks_here, shards_left, unfinished
-from darkroom.storage import open_store
+from darkroom.plans.planning import decide_params
+from darkroom.plans.runs import child_run_id, chunks_here, shards_left, unfinished
+from darkroom.store.batches import Batch, Index, chunk_id
+from darkroom.store.storage import open_store
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.snapshot import RECENT_S, pace, take, unpacked
-from darkroom.told import ChunkNow, Counts, PlanNow, packed
+from darkroom.live.snapshot import RECENT_S, pace, take, unpacked
+from darkroom.live.told import ChunkNow, Counts, PlanNow, packed
 
 NOW = 1_800_000_000.0
 counts = st.integers(0, 1000)

@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.plant import rejects_of
 
-from darkroom.batches import Batch
 from darkroom.errors import BadRequest, SourceChanged, SourceNotAllowed
 from darkroom.flows import FLOWS
-from darkroom.intake import plan_batch
+from darkroom.plans.intake import plan_batch
 from darkroom.records import Item
 from darkroom.settings import Settings
 from darkroom.sources import from_here, open_source, read
 from darkroom.sources.files import Format, format_of
 from darkroom.sources.globs import local_matches, matching, split_glob
 from darkroom.sources.streams import XZ_MEMORY_BYTES
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
 
 PACKERS = {
     ".gz": gzip.compress,

@@ -11,14 +11,14 @@ import pytest
 from tests.servers import s3_server
 from tests.unit.plant import rejects_of
 
-from darkroom.batches import Batch
 from darkroom.errors import BadRequest, SourceChanged, SourceNotAllowed
 from darkroom.flows import FLOWS
-from darkroom.intake import plan_batch
+from darkroom.plans.intake import plan_batch
 from darkroom.records import Item
 from darkroom.settings import Settings
 from darkroom.sources import open_source, read
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
 
 ROOT = "s3://bucket/in"
 

@@ -3,14 +3,14 @@
 import pytest
 from tests.unit.plant import plan
 
-from darkroom.api import AirflowApi, ApiError, Run, RunExists
 from darkroom.commands import admission, batches, plants, steering
 from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID
-from darkroom.control import Control
 from darkroom.errors import BadRequest, PlantFull
-from darkroom.progress import PlanNow, Progress
+from darkroom.live.control import Control
+from darkroom.live.progress import PlanNow, Progress
+from darkroom.rest.api import AirflowApi, ApiError, Run, RunExists
 from darkroom.settings import settings
-from darkroom.storage import open_store
+from darkroom.store.storage import open_store
 
 
 class Runs(AirflowApi):

@@ -12,20 +12,20 @@ import time
 import pytest
 
 from darkroom.errors import BadRequest
-from darkroom.storage import open_store, sha256
+from darkroom.store.storage import open_store, sha256
 
 WRITERS = 50
 KEYS = [f"race/{n}" for n in range(10)]
 # Not fork: obstore's threads do not survive it. The fork server imports, but uses no store.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["darkroom.storage"])
+processes.set_forkserver_preload(["darkroom.store.storage"])
 
 UPLOADER = (
-    "import sys; from pathlib import Path; from darkroom.storage import open_store;"
+    "import sys; from pathlib import Path; from darkroom.store.storage import open_store;"
     "store = open_store(sys.argv[1]); print('go', flush=True); store.upload(sys.argv[2], Path(sys.argv[3]))"
 )
 WRITER = (
-    "import sys; from darkroom.storage import open_store; store = open_store(sys.argv[1]);"
+    "import sys; from darkroom.store.storage import open_store; store = open_store(sys.argv[1]);"
     "data = bytes(int(sys.argv[3])); print('go', flush=True); store.create(sys.argv[2], data)"
 )
 

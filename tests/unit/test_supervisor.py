@@ -17,7 +17,7 @@ import pytest
 from tests.servers import free_port
 
 from darkroom.errors import ServerGone, StageFailed
-from darkroom.fence import Fence, fence_file
+from darkroom.fleet.fence import Fence, fence_file
 from darkroom.serving.client import StageClient
 from darkroom.serving.status import ServerStatus, State, status_file
 from darkroom.settings import REPOSITORY
@@ -281,7 +281,7 @@ def test_while_its_host_drains_its_lanes_do_not_count(supervised, tmp_path):
 def test_a_fenced_server_goes_on_and_is_ready_when_its_time_is_over_and_a_canary_was_answered(
     supervised, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("darkroom.fence.FIRST_FENCE_S", 1.0)
+    monkeypatch.setattr("darkroom.fleet.fence.FIRST_FENCE_S", 1.0)
     fence = Fence(fence_file(tmp_path, "puppet"))
     server = supervised()
     before = server.ready()
@@ -300,7 +300,7 @@ def test_a_fenced_server_goes_on_and_is_ready_when_its_time_is_over_and_a_canary
 def test_a_server_that_does_not_answer_stays_fenced_although_its_time_is_over(
     supervised, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("darkroom.fence.FIRST_FENCE_S", 0.1)
+    monkeypatch.setattr("darkroom.fleet.fence.FIRST_FENCE_S", 0.1)
     fence = Fence(fence_file(tmp_path, "puppet"))
     server = supervised(deadline_s=1)
     server.ready()

@@ -8,15 +8,15 @@ import redis
 from tests.servers import free_port
 from tests.unit.live_plant import chunk, running, server, two_batches
 
-from darkroom.control import Control
 from darkroom.flows import STAGES
-from darkroom.meter import Meter
-from darkroom.overview import Overview
-from darkroom.progress import PlanNow, Progress
-from darkroom.rates import Rates
+from darkroom.live.control import Control
+from darkroom.live.meter import Meter
+from darkroom.live.progress import PlanNow, Progress
+from darkroom.live.rates import Rates
 from darkroom.serving.status import State
-from darkroom.stations import Airflow, ChunksNow
-from darkroom.survey import HOSTS, SHOWN, Surveyor
+from darkroom.views.overview import Overview
+from darkroom.views.stations import Airflow, ChunksNow
+from darkroom.views.survey import HOSTS, SHOWN, Surveyor
 
 
 @pytest.fixture

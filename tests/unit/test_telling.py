@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.plant import plan, row, run
 
-from darkroom import api
-from darkroom.api import DAG_ID, AirflowApi, Run, RunExists
-from darkroom.control import Control
 from darkroom.delivery.event import KINDS, event_of
-from darkroom.manifest import collect
+from darkroom.live.control import Control
+from darkroom.live.progress import PlanNow, Progress
 from darkroom.orchestration import deadlines, listener
 from darkroom.orchestration.deadlines import deadline_of, missed
 from darkroom.orchestration.telling import CALLBACK_FLOW, start_of
-from darkroom.progress import PlanNow, Progress
+from darkroom.rest import api
+from darkroom.rest.api import DAG_ID, AirflowApi, Run, RunExists
+from darkroom.results.manifest import collect
 from darkroom.settings import settings
-from darkroom.storage import open_store
+from darkroom.store.storage import open_store
 
 URL = "https://hooks.example.com/x"
 AT = "2030-01-01T00:00:00+00:00"

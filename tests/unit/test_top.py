@@ -8,9 +8,9 @@ from tests.unit.commandline import command
 from tests.unit.live_plant import two_batches
 
 from darkroom.commands import top
-from darkroom.meter import Meter
-from darkroom.overview import Overview
-from darkroom.survey import Surveyor
+from darkroom.live.meter import Meter
+from darkroom.views.overview import Overview
+from darkroom.views.survey import Surveyor
 
 
 class Api:

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.chunks import INSPECT, batch_of, generate, in_time
 
-from darkroom.chunk import run_chunk
-from darkroom.manifest import collect
-from darkroom.measures import Measures
-from darkroom.totals import BATCH_ITEMS, BEYOND, KEY, Totals, bucket
+from darkroom.chunks.chunk import run_chunk
+from darkroom.live.measures import Measures
+from darkroom.live.totals import BATCH_ITEMS, BEYOND, KEY, Totals, bucket
+from darkroom.results.manifest import collect
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import sys
 import pytest
 from tests.unit.plant import plan, row, run
 
-from darkroom.batches import Batch
 from darkroom.errors import NewerSchema
-from darkroom.manifest import collect
+from darkroom.results.manifest import collect
 from darkroom.settings import REPOSITORY
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
 
 CHANGES = {
     "records.py": {
@@ -43,7 +43,7 @@ def newer(tmp_path_factory):
 
     def run_newer(script, store):
         begin = (
-            "from darkroom.batches import Batch\nfrom darkroom.storage import open_store\n"
+            "from darkroom.store.batches import Batch\nfrom darkroom.store.storage import open_store\n"
             "from tests.unit.plant import plan, row, run\n"
             f"store = open_store({store.url!r})\n"
         )
@@ -71,7 +71,7 @@ def test_the_next_version_finishes_what_the_older_one_has_planned_and_begun(newe
     batch = plan(store, [["a"], ["b"]], flow="A")
     run(batch, {"00000": [row(batch, "a")]}, "generate")
     script = """
-from darkroom.manifest import collect, rows, verify
+from darkroom.results.manifest import collect, rows, verify
 batch = Batch(store, "b1")
 assert [item.hue for item in batch.plan_chunk("00001")] == ['any']
 run(batch, {"00001": [row(batch, "b", hue="red")]}, "generate")

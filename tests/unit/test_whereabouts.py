@@ -3,16 +3,16 @@
 import pytest
 from tests.unit.plant import commit_round, plan, row, run, save_rejects
 
-from darkroom.artifacts import ArtifactKey
-from darkroom.batches import Batch
+from darkroom.chunks.artifacts import ArtifactKey
 from darkroom.errors import BadRequest, NotPlanned
 from darkroom.flows import STAGES
-from darkroom.planning import decide_params
-from darkroom.progress import ChunkNow, PlanNow, Progress
+from darkroom.live.progress import ChunkNow, PlanNow, Progress
+from darkroom.plans.planning import decide_params
 from darkroom.records import BatchRequest, PlannedItem, Reject
+from darkroom.results.whereabouts import whereabouts
 from darkroom.stages.base import Request
-from darkroom.storage import open_store
-from darkroom.whereabouts import whereabouts
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Whether the plant takes more work on: asked before a batch is started or planned."""
 
-from darkroom.api import FINAL_STATES, ApiError
-from darkroom.backlog import backlog, refuse_when_full
 from darkroom.commands.connection import DAG_ID, api, redis_url
 from darkroom.errors import BadRequest
-from darkroom.looking import Lookout
-from darkroom.progress import Progress
+from darkroom.live.backlog import backlog, refuse_when_full
+from darkroom.live.progress import Progress
+from darkroom.rest.api import FINAL_STATES, ApiError
 from darkroom.settings import settings
+from darkroom.views.looking import Lookout
 
 
 def check_backlog(force: bool) -> None:

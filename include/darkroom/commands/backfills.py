@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from darkroom.api import FINAL_STATES, ride_out
-from darkroom.backfill import DAG_ID, REPROCESS, Backfill
 from darkroom.commands.batches import WorkFailed
 from darkroom.commands.plants import plant
 from darkroom.commands.switches import Json, Wait
 from darkroom.errors import BadRequest
+from darkroom.rest.api import FINAL_STATES, ride_out
+from darkroom.rest.backfill import DAG_ID, REPROCESS, Backfill
 
 console = Console(stderr=True)
 _LOOK_EVERY_S = 2.0

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from darkroom.api import RunExists
 from darkroom.commands.connection import DAG_ID, api, batch_named, existing
 from darkroom.commands.options_json import json_object
 from darkroom.commands.plants import plant
@@ -18,13 +17,14 @@ from darkroom.commands.switches import Json, Wait
 from darkroom.commands.watching import Watched, watch
 from darkroom.errors import BadRequest, DarkroomError
 from darkroom.flows import DEFAULT_FLOW, FLOWS
-from darkroom.intake import run_terms
-from darkroom.manifest import Summary, VerifyReport
-from darkroom.manifest import verify as verify_batch
-from darkroom.onward import Onward
+from darkroom.plans.intake import run_terms
 from darkroom.records import batch_id_for
-from darkroom.sight import Sight
-from darkroom.work_table import work_table
+from darkroom.rest.api import RunExists
+from darkroom.results.manifest import Summary, VerifyReport
+from darkroom.results.manifest import verify as verify_batch
+from darkroom.results.onward import Onward
+from darkroom.views.sight import Sight
+from darkroom.views.work_table import work_table
 
 console = Console(stderr=True)
 

@@ -8,10 +8,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from darkroom.api import AirflowApi
 from darkroom.commands.batches import WorkFailed
 from darkroom.commands.plants import plant
 from darkroom.commands.switches import Json
+from darkroom.rest.api import AirflowApi
 
 HOUSEKEEPING = "housekeeping"
 _LONGEST_S = 24 * 3600

@@ -1,13 +1,13 @@
 """Where commands find the plant's API, its Redis and its store."""
 
 from darkroom import stack
-from darkroom.api import CHILD_DAG_ID, DAG_ID, AirflowApi
-from darkroom.batches import Batch
 from darkroom.commands.elsewhere import is_elsewhere, session
 from darkroom.errors import BadRequest, NoSuchBatch
+from darkroom.rest.api import CHILD_DAG_ID, DAG_ID, AirflowApi
 from darkroom.settings import settings
 from darkroom.stack.credentials import ADMIN
-from darkroom.storage import Store, open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import Store, open_store
 
 __all__ = ["CHILD_DAG_ID", "DAG_ID", "api", "batch_named", "existing", "redis_url", "store"]
 

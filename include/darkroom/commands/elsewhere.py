@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from darkroom.api import AirflowApi, ride_out
 from darkroom.days import Daily
 from darkroom.errors import BadRequest, NoSuchBatch
-from darkroom.looking import Steering
-from darkroom.outlook import Outlook
+from darkroom.rest.api import AirflowApi, ride_out
+from darkroom.results.summary import Summary
 from darkroom.settings import settings
-from darkroom.sight import Sight
-from darkroom.summary import Summary
+from darkroom.views.looking import Steering
+from darkroom.views.outlook import Outlook
+from darkroom.views.sight import Sight
 
 LOOK_EVERY_S = 2.0
 """Each look is work for the api-server."""

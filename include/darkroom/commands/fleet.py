@@ -12,11 +12,11 @@ from rich.table import Table
 
 from darkroom.commands.switches import Json
 from darkroom.errors import BadRequest
-from darkroom.fence import Fence, fence_file
-from darkroom.fleet import Fleet, waiting
+from darkroom.fleet.fence import Fence, fence_file
+from darkroom.fleet.roster import Entry, machines, roster
+from darkroom.fleet.servers import Fleet, waiting
 from darkroom.flows import STAGES
-from darkroom.rates import Rates
-from darkroom.roster import Entry, machines, roster
+from darkroom.live.rates import Rates
 from darkroom.serving.status import ServerStatus, State, status_file
 from darkroom.settings import settings
 from darkroom.stack.home import Home

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from darkroom.commands.connection import existing, redis_url
 from darkroom.commands.switches import Json
-from darkroom.progress import Progress
-from darkroom.whereabouts import Step, Whereabouts, whereabouts
+from darkroom.live.progress import Progress
+from darkroom.results.whereabouts import Step, Whereabouts, whereabouts
 
 console = Console()
 

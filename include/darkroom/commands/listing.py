@@ -11,17 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from darkroom import stack
-from darkroom.api import ApiError
-from darkroom.batches import Batch
 from darkroom.commands.connection import DAG_ID, api, redis_url, store
 from darkroom.commands.switches import Json
 from darkroom.errors import BadRequest, NotAllowed
 from darkroom.flows import FLOWS
-from darkroom.looking import Lookout, state_of
-from darkroom.manifest import current
-from darkroom.progress import Counts
+from darkroom.live.progress import Counts
+from darkroom.rest.api import ApiError
+from darkroom.results.manifest import current
 from darkroom.settings import settings
-from darkroom.storage import Store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import Store
+from darkroom.views.looking import Lookout, state_of
 
 _READERS = 8
 

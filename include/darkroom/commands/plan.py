@@ -16,18 +16,18 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from darkroom.batches import Batch, Index
 from darkroom.commands.admission import check_backlog
 from darkroom.commands.options_json import json_object
 from darkroom.commands.switches import Json
 from darkroom.errors import BadRequest
 from darkroom.flows import FLOWS, STAGES
-from darkroom.intake import plan_batch
-from darkroom.planning import Params, shards
+from darkroom.plans.intake import plan_batch
+from darkroom.plans.planning import Params, shards
 from darkroom.records import Reject
 from darkroom.settings import settings
 from darkroom.sources import from_here
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch, Index
+from darkroom.store.storage import open_store
 
 REJECTS_SHOWN = 5
 _MB = 1024

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Protocol
 
-from darkroom.api import FINAL_STATES, AirflowApi, ApiError, Run
 from darkroom.commands.admission import check_backlog
 from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID, api, batch_named, redis_url
 from darkroom.commands.elsewhere import Elsewhere, is_elsewhere, session
@@ -12,12 +11,13 @@ from darkroom.days import Daily, given
 from darkroom.delivery.hosts import refuse_callback
 from darkroom.errors import BadRequest, NotPlanned
 from darkroom.flows import FLOWS
-from darkroom.looking import Lookout, Steering
-from darkroom.outlook import Outlook
+from darkroom.rest.api import FINAL_STATES, AirflowApi, ApiError, Run
+from darkroom.results.summary import Summary
 from darkroom.settings import settings
-from darkroom.sight import Sight
 from darkroom.sources import from_here, look_up
-from darkroom.summary import Summary
+from darkroom.views.looking import Lookout, Steering
+from darkroom.views.outlook import Outlook
+from darkroom.views.sight import Sight
 
 
 class Plant(Protocol):

@@ -16,7 +16,7 @@ from rich.table import Table
 from darkroom import stack
 from darkroom.commands.switches import Json
 from darkroom.errors import BadRequest
-from darkroom.fleet import Fleet, FleetUnknown
+from darkroom.fleet.servers import Fleet, FleetUnknown
 from darkroom.serving.status import State
 from darkroom.stack.credentials import ADMIN
 from darkroom.stack.env_file import write_host, write_plant

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from darkroom.api import FINAL_STATES, AirflowApi, RunExists
 from darkroom.commands.batches import finish_or_tell
 from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID
 from darkroom.commands.plants import plant
@@ -15,6 +14,7 @@ from darkroom.commands.watching import Watched
 from darkroom.errors import BadRequest
 from darkroom.flows import DEFAULT_FLOW
 from darkroom.records import RunTerms
+from darkroom.rest.api import FINAL_STATES, AirflowApi, RunExists
 
 Name = Annotated[str, typer.Argument(help="Name of the batch.", metavar="BATCH")]
 

@@ -9,11 +9,11 @@ from rich.live import Live as Screen
 from rich.table import Table
 from rich.text import Text
 
-from darkroom.api import AirflowApi, ride_out
 from darkroom.commands.connection import api
 from darkroom.commands.switches import Json
 from darkroom.commands.watching import duration
-from darkroom.overview import BatchNow, Overview, Quantiles, ServerNow, StageNow, WhatIf
+from darkroom.rest.api import AirflowApi, ride_out
+from darkroom.views.overview import BatchNow, Overview, Quantiles, ServerNow, StageNow, WhatIf
 
 LOOK_EVERY_S = 2.0
 _BARS = " ▁▂▃▄▅▆▇█"

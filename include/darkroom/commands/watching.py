@@ -10,10 +10,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from darkroom.api import FINAL_STATES
 from darkroom.commands.plants import Plant
-from darkroom.forecast import Forecast
-from darkroom.outlook import HostView, Outlook, StageView
+from darkroom.rest.api import FINAL_STATES
+from darkroom.views.forecast import Forecast
+from darkroom.views.outlook import HostView, Outlook, StageView
 
 PLAIN_EVERY_S = 5.0
 _HEADINGS = (

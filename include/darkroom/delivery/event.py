@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from darkroom.summary import Summary
+    from darkroom.results.summary import Summary
 
 Kind = Literal["batch.completed", "batch.failed", "batch.cancelled", "batch.late"]
 KINDS = get_args(Kind)

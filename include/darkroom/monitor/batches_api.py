@@ -11,20 +11,20 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from darkroom.api import CHILD_DAG_ID, FINAL_STATES, Run
-from darkroom.backlog import backlog, refuse_when_full
-from darkroom.batches import Batch
 from darkroom.days import Daily, given
 from darkroom.delivery.hosts import refuse_callback
 from darkroom.errors import BadRequest, DarkroomError, NoSuchBatch, NotPlanned, PlantFull
 from darkroom.flows import FLOWS
-from darkroom.looking import Lookout, Steering
+from darkroom.live.backlog import backlog, refuse_when_full
 from darkroom.monitor.access import DAG_ID, MAY_LOOK, MAY_START
 from darkroom.monitor.refusals import refusals
+from darkroom.rest.api import CHILD_DAG_ID, FINAL_STATES, Run
 from darkroom.settings import settings
-from darkroom.sight import Sight
 from darkroom.sources import look_up
-from darkroom.storage import open_store
+from darkroom.store.batches import Batch
+from darkroom.store.storage import open_store
+from darkroom.views.looking import Lookout, Steering
+from darkroom.views.sight import Sight
 
 _PAGE = 500
 """Runs that are looked through at once for a batch whose name was made from its run's id."""

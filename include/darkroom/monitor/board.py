@@ -9,8 +9,8 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
-from darkroom.api import CHILD_DAG_ID, DAG_ID, PAGES_DAG_ID
 from darkroom.monitor.access import MAY_LOOK, rights
+from darkroom.rest.api import CHILD_DAG_ID, DAG_ID, PAGES_DAG_ID
 
 router = APIRouter(dependencies=[MAY_LOOK])
 

@@ -9,10 +9,10 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from sqlalchemy import and_, case, extract, func, select
 from sqlalchemy.orm import Session
 
-from darkroom.api import Run
 from darkroom.flows import STAGES
 from darkroom.monitor.access import DAG_ID
-from darkroom.stations import Airflow, ChunksNow
+from darkroom.rest.api import Run
+from darkroom.views.stations import Airflow, ChunksNow
 
 RUNS: Final = 1000
 """Runs that are looked at, at most: `max_active_runs` is far below, and what is queued behind it waits."""

@@ -14,9 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 
 from darkroom import __version__
-from darkroom.overview import Overview, ServerNow, StageNow
+from darkroom.live.totals import BATCH_ITEMS, BEYOND, CHUNK_S
 from darkroom.serving.status import GpuStatus
-from darkroom.totals import BATCH_ITEMS, BEYOND, CHUNK_S
+from darkroom.views.overview import Overview, ServerNow, StageNow
 
 Totals = Mapping[tuple[str, str, str], float]
 """As `totals.Totals.read` gives them: by name, stage and label."""

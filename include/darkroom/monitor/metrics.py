@@ -24,14 +24,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from darkroom.errors import StoreUnavailable
+from darkroom.fleet.plant import MARKER
+from darkroom.live.totals import Totals
 from darkroom.monitor import plant_api
 from darkroom.monitor.access import DAG_ID, may_look
 from darkroom.monitor.exposition import Around, exposed
 from darkroom.monitor.refusals import OF_ALL
-from darkroom.plant import MARKER
 from darkroom.settings import settings
-from darkroom.storage import open_store
-from darkroom.totals import Totals
+from darkroom.store.storage import open_store
 
 _PROCESSES: Final = {
     "SchedulerJob": "scheduler",

@@ -7,16 +7,16 @@ from typing import Annotated, Final
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
-from darkroom.batches import Batch, image_path
-from darkroom.contact_sheet import served_page
 from darkroom.errors import BadRequest
-from darkroom.generations import committed, summary_of
 from darkroom.monitor.access import MAY_LOOK
 from darkroom.monitor.refusals import refusals
-from darkroom.onward import gone_on
+from darkroom.results.contact_sheet import served_page
+from darkroom.results.generations import committed, summary_of
+from darkroom.results.onward import gone_on
+from darkroom.results.sheet_page import NOTE, policy
 from darkroom.settings import settings
-from darkroom.sheet_page import NOTE, policy
-from darkroom.storage import Store, open_store
+from darkroom.store.batches import Batch, image_path
+from darkroom.store.storage import Store, open_store
 
 router = APIRouter(dependencies=[MAY_LOOK], responses=refusals(404, 503))
 

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from darkroom.monitor import chunks
 from darkroom.monitor.access import MAY_LOOK
-from darkroom.overview import Overview
 from darkroom.settings import settings
-from darkroom.survey import Surveyor
+from darkroom.views.overview import Overview
+from darkroom.views.survey import Surveyor
 
 LEAST_S = 2.0
 """So long one look serves everybody: ten boards cost what one costs."""

@@ -6,7 +6,7 @@ from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from darkroom.fleet import FenceWish, Fleet, FleetUnknown
+from darkroom.fleet.servers import FenceWish, Fleet, FleetUnknown
 from darkroom.monitor.access import MAY_FENCE, MAY_LOOK
 from darkroom.monitor.refusals import refusals
 from darkroom.settings import settings

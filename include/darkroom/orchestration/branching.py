@@ -5,8 +5,8 @@ from typing import Any
 from airflow.sdk import get_current_context, task, task_group
 from airflow.sdk.definitions.xcom_arg import XComArg
 
-from darkroom.api import DAG_ID
 from darkroom.orchestration.children import start
+from darkroom.rest.api import DAG_ID
 
 
 @task
@@ -18,11 +18,11 @@ def route() -> list[dict[str, Any]]:
     Raises:
         BadRequest: the user's function fails, or a batch of that name is somebody else's.
     """
-    from darkroom.intake import run_terms
-    from darkroom.manifest import collect
-    from darkroom.onward import conf_of, gone_on, refuse_taken
     from darkroom.orchestration.tasks import batch_of, store_patience
-    from darkroom.routing import send_on
+    from darkroom.plans.intake import run_terms
+    from darkroom.results.manifest import collect
+    from darkroom.results.onward import conf_of, gone_on, refuse_taken
+    from darkroom.results.routing import send_on
 
     context = get_current_context()
     batch, terms = batch_of(context), run_terms(context["params"])

@@ -93,7 +93,7 @@ class WaitForPartition(BaseOperator):
             BadRequest: the day has not ended, or its batch was run with other settings.
         """
         from darkroom.orchestration.tasks import store_patience
-        from darkroom.partition import is_there
+        from darkroom.plans.partition import is_there
 
         daily, day = _daily(), _day(context)
         source, marker = filled(daily.source, day), daily.marker and filled(daily.marker, day)
@@ -121,8 +121,8 @@ class WaitForPartition(BaseOperator):
 @task(outlets=[MANIFEST])
 def publish(runs: list[dict[str, Any]]) -> str:
     """Say where the day's manifest is, in an event of the asset `darkroom_daily`."""
-    from darkroom.manifest import current
     from darkroom.orchestration.tasks import batch_of
+    from darkroom.results.manifest import current
 
     context = get_current_context()
     run_id, conf = runs[0]["trigger_run_id"], runs[0]["conf"]

@@ -60,13 +60,13 @@ async def missed(context: dict[str, Any]) -> str:
 
 
 def _act(run_id: str, conf: dict[str, Any]) -> str:
-    from darkroom.api import DAG_ID, FINAL_STATES, AirflowApi, RunExists
     from darkroom.delivery.hosts import allowed_url
     from darkroom.errors import HostNotAllowed
-    from darkroom.looking import Lookout
     from darkroom.orchestration.telling import CALLBACK_FLOW, start_of
     from darkroom.records import batch_id_for
+    from darkroom.rest.api import DAG_ID, FINAL_STATES, AirflowApi, RunExists
     from darkroom.settings import settings
+    from darkroom.views.looking import Lookout
 
     here = settings()
     api = AirflowApi(here.api_url, here.api_user, here.api_password.get_secret_value())

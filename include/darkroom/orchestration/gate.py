@@ -6,7 +6,7 @@ A chunk that does not pass is put back and spends no try: it is done elsewhere, 
 import time
 from pathlib import Path
 
-from darkroom.fence import Fence, fence_file
+from darkroom.fleet.fence import Fence, fence_file
 from darkroom.serving.status import ServerStatus, status_file
 from darkroom.settings import settings
 

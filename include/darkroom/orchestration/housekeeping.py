@@ -201,7 +201,7 @@ class CleanBatches(Clean):
         """As of the others; and what a crash has left half-removed goes, whatever the limit says now."""
         from darkroom.orchestration.tasks import store_patience
         from darkroom.retention import old_batches
-        from darkroom.storage import open_store
+        from darkroom.store.storage import open_store
 
         with store_patience():
             left = old_batches.marked(open_store(settings().store_url))
@@ -213,7 +213,7 @@ class CleanBatches(Clean):
         """Mark them, then ask which are worked on: in this order, as `retention/old_batches.py` says."""
         from darkroom.orchestration.tasks import store_patience
         from darkroom.retention import old_batches
-        from darkroom.storage import open_store
+        from darkroom.store.storage import open_store
 
         store = open_store(settings().store_url)
         with store_patience():
@@ -227,10 +227,10 @@ class CleanBatches(Clean):
         self, context: Any, event: Any, before_s: float, dry_run: bool, marked: list[str]
     ) -> dict[str, Any]:
         """Remove the others."""
-        from darkroom.batches import Batch
         from darkroom.orchestration.tasks import store_patience
         from darkroom.retention import old_batches
-        from darkroom.storage import open_store
+        from darkroom.store.batches import Batch
+        from darkroom.store.storage import open_store
 
         tally, store, live = Tally(self.things, dry_run), open_store(settings().store_url), self.answer(event)
         with store_patience():
@@ -252,7 +252,7 @@ class CleanImages(Clean):
         """Mark what is referred to, sweep the rest."""
         from darkroom.orchestration.tasks import store_patience
         from darkroom.retention import images
-        from darkroom.storage import open_store
+        from darkroom.store.storage import open_store
 
         with store_patience():
             images.sweep(open_store(settings().store_url), before_s, tally)

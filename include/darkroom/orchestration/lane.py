@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
-from darkroom.chunk import Lane
+from darkroom.chunks.chunk import Lane
 from darkroom.errors import ChunkStopped, ServerGone
 from darkroom.flows import Stage
-from darkroom.measures import Measures
+from darkroom.live.measures import Measures
+from darkroom.live.progress import Progress
 from darkroom.orchestration.gate import this_server, why_not_ready, why_stop
-from darkroom.progress import Progress
 from darkroom.serving.client import UNIX, StageClient
 from darkroom.settings import settings
 

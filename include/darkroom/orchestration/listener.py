@@ -34,8 +34,8 @@ def on_dag_run_failed(dag_run: Any) -> None:
 
 def _take_off(dag_run: Any) -> None:
     """Off the active batches: what a dead batch has left is no work that waits."""
-    from darkroom.control import Control
-    from darkroom.progress import Progress
+    from darkroom.live.control import Control
+    from darkroom.live.progress import Progress
     from darkroom.settings import settings
 
     url, batch_id = settings().redis_url.get_secret_value(), _batch_id(dag_run)
@@ -53,9 +53,9 @@ def _tell(dag_run: Any, succeeded: bool) -> None:
     url = (dag_run.conf or {}).get("callback_url")
     if dag_run.dag_id != IMAGE_FLOW or not url:
         return
-    from darkroom.control import Control
     from darkroom.delivery.hosts import allowed_url
     from darkroom.errors import HostNotAllowed
+    from darkroom.live.control import Control
     from darkroom.orchestration.telling import start_of
     from darkroom.settings import settings
 

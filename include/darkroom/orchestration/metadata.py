@@ -14,8 +14,8 @@ from argparse import ArgumentParser
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from darkroom.api import CHILD_DAG_ID, DAG_ID, PAGES_DAG_ID
 from darkroom.records import batch_id_for
+from darkroom.rest.api import CHILD_DAG_ID, DAG_ID, PAGES_DAG_ID
 from darkroom.retention.tally import Tally
 
 _KEPT = {"dag", "trigger"}

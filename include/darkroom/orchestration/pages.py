@@ -20,9 +20,9 @@ from darkroom.orchestration.tracing import to_child
 from darkroom.settings import settings
 
 if TYPE_CHECKING:
-    from darkroom.batches import Batch
-    from darkroom.pages import Page, Pages
-    from darkroom.planning import Params
+    from darkroom.plans.pages import Page, Pages
+    from darkroom.plans.planning import Params
+    from darkroom.store.batches import Batch
 
 PAGES_FLOW = "pages_flow"
 FETCHING: dict[str, Any] = {
@@ -84,7 +84,7 @@ def pages_of(batch: "Batch") -> "Pages":
     Raises:
         SourceNotAllowed: no table `[pages.<name>]` has a root that its source lies under.
     """
-    from darkroom.pages import Pages
+    from darkroom.plans.pages import Pages
     from darkroom.sources.base import paged_source
 
     return Pages(batch, paged_source(batch.request().source, settings().pages))
@@ -92,14 +92,14 @@ def pages_of(batch: "Batch") -> "Pages":
 
 def commit(pages: "Pages") -> dict[int, str]:
     """Plan the batch from the pages that are there; those that are missing, and why."""
-    from darkroom.page_plan import plan_pages
+    from darkroom.plans.page_plan import plan_pages
 
     return plan_pages(pages, settings().input_roots, _decide(pages))
 
 
 def first_run(pages: "Pages", page: int, context: Any, until: float | None) -> dict[str, Any]:
     """The run of `pages_flow` that begins with a page: the same on every try, another for a cleared run."""
-    from darkroom.runs import child_run_id
+    from darkroom.plans.runs import child_run_id
 
     again = context["dag_run"].clear_number
     what = f"again{again}__page{page:05d}" if again else f"page{page:05d}"
@@ -155,8 +155,8 @@ def _fetch(pages: "Pages", number: int, context: Any) -> "Page":
 
 def _plan_page(pages: "Pages", page: "Page") -> list[str]:
     """Plan a page of a chain; its chunks, if one run takes as many."""
-    from darkroom.page_plan import plan_page, planned_so_far
-    from darkroom.progress import PlanNow, Progress
+    from darkroom.live.progress import PlanNow, Progress
+    from darkroom.plans.page_plan import plan_page, planned_so_far
 
     batch = pages.batch
     index = plan_page(pages, page, settings().input_roots, _decide(pages))
@@ -168,13 +168,13 @@ def _plan_page(pages: "Pages", page: "Page") -> list[str]:
 
 
 def _decide(pages: "Pages") -> "Callable[[str], Params]":
-    from darkroom.intake import decider
+    from darkroom.plans.intake import decider
 
     return decider(pages.batch.request().flow, settings(), **speeds())
 
 
 def _refuse_cancelled(batch_id: str) -> None:
-    from darkroom.control import Control
+    from darkroom.live.control import Control
 
     if Control(settings().redis_url.get_secret_value()).state(batch_id) == "cancelled":
         raise AirflowFailException(f"batch {batch_id} is cancelled")

@@ -13,7 +13,7 @@ from darkroom.orchestration.children import LONGEST_WAIT, start_run
 from darkroom.orchestration.triggers import PagesEnded
 
 if TYPE_CHECKING:
-    from darkroom.pages import Pages
+    from darkroom.plans.pages import Pages
 
 
 class _Branching(BaseOperator, BranchMixIn):
@@ -95,9 +95,9 @@ class Plan(_Branching):
 
 def _pages(context: Any) -> "Pages | None":
     """The pages of the run's batch; None where it has none, or is planned already."""
-    from darkroom.intake import keep_request
     from darkroom.orchestration.pages import pages_of
     from darkroom.paging import is_url
+    from darkroom.plans.intake import keep_request
 
     batch = tasks.batch_of(context)
     if not is_url(context["params"]["source"]) or batch.index() is not None:

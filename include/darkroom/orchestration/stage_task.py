@@ -13,11 +13,11 @@ from darkroom.orchestration.policies import INTERACTIVE
 from darkroom.orchestration.triggers import Resumed
 
 if TYPE_CHECKING:
-    from darkroom.batches import Batch
-    from darkroom.chunk import Lane
-    from darkroom.chunk_report import Report
+    from darkroom.chunks.chunk import Lane
+    from darkroom.chunks.report import Report
     from darkroom.errors import ChunkStopped
     from darkroom.orchestration.lane import Server
+    from darkroom.store.batches import Batch
 
 STOPPED_RETRY_S, LONGEST_RETRY_S = 3, 15
 """How soon a chunk that was asked to stop is offered again, to any server that takes some by then.
@@ -47,12 +47,12 @@ class RunStage(BaseOperator):
         """Run the chunk; what came of it, in a line."""
         from darkroom.annotation import annotated
         from darkroom.errors import ChunkPaused, ChunkStopped, NewerSchema, StoreUnavailable
-        from darkroom.fence import is_hosts_fault
+        from darkroom.fleet.fence import is_hosts_fault
+        from darkroom.live.totals import Totals
         from darkroom.orchestration.gate import fence_of
         from darkroom.orchestration.lane import choose_server
         from darkroom.orchestration.tasks import batch_of
         from darkroom.settings import settings
-        from darkroom.totals import Totals
 
         batch, stage = batch_of(context), STAGES[self.stage_name]
         server, totals = choose_server(stage), Totals(settings().redis_url.get_secret_value())
@@ -97,10 +97,10 @@ class RunStage(BaseOperator):
 
     def _run(self, batch: "Batch", stage: Stage, server: "Server", context: Any) -> "tuple[Report, bool]":
         """What came of the chunk, and whether this host is many times slower than the others."""
-        from darkroom.budget import Budget, measured_elsewhere
-        from darkroom.chunk import run_chunk
-        from darkroom.control import Control
+        from darkroom.chunks.budget import Budget, measured_elsewhere
+        from darkroom.chunks.chunk import run_chunk
         from darkroom.errors import ChunkStopped
+        from darkroom.live.control import Control
         from darkroom.orchestration.gate import why_not_ready
         from darkroom.orchestration.lane import open_lane
         from darkroom.settings import settings

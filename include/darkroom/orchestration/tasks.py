@@ -15,9 +15,9 @@ from darkroom.orchestration.tracing import to_child
 from darkroom.records import batch_id_for
 
 if TYPE_CHECKING:
-    from darkroom.batches import Batch, Index
-    from darkroom.planning import Params
+    from darkroom.plans.planning import Params
     from darkroom.records import PlannedItem
+    from darkroom.store.batches import Batch, Index
 
 log = logging.getLogger(__name__)
 STORE_RETRY_S = 30
@@ -41,9 +41,9 @@ def store_patience() -> Iterator[None]:
 
 def batch_of(context: Any) -> "Batch":
     """The batch that a run works on."""
-    from darkroom.batches import Batch
     from darkroom.settings import settings
-    from darkroom.storage import open_store
+    from darkroom.store.batches import Batch
+    from darkroom.store.storage import open_store
 
     batch_id = batch_id_for(context["params"].get("batch_id"), str(context["run_id"]))
     return Batch(open_store(settings().store_url), batch_id)
@@ -74,14 +74,14 @@ def admit() -> None:
     Raises:
         BadRequest: a param is wrong; PlantFull: too much waits.
     """
-    from darkroom.backlog import backlog, refuse_when_full
-    from darkroom.control import Control
-    from darkroom.fleet import Fleet
-    from darkroom.intake import run_terms
+    from darkroom.fleet.servers import Fleet
+    from darkroom.live.backlog import backlog, refuse_when_full
+    from darkroom.live.control import Control
+    from darkroom.live.progress import Progress
+    from darkroom.live.rates import Rates
     from darkroom.orchestration.telling import refuse_untold
-    from darkroom.progress import Progress
-    from darkroom.rates import Rates
-    from darkroom.routing import ask_of
+    from darkroom.plans.intake import run_terms
+    from darkroom.results.routing import ask_of
     from darkroom.settings import settings
 
     batch, here = _batch(), settings()
@@ -102,8 +102,8 @@ def admit() -> None:
 
 def plan() -> list[str]:
     """Read the source, fix the plan; the chunks that this run takes itself: none of a batch of shards."""
-    from darkroom.intake import plan_batch
-    from darkroom.runs import chunks_here
+    from darkroom.plans.intake import plan_batch
+    from darkroom.plans.runs import chunks_here
     from darkroom.settings import settings
 
     batch = _batch()
@@ -114,9 +114,9 @@ def plan() -> list[str]:
 
 def speeds() -> dict[str, Any]:
     """What the plant can do now, as `plan_batch` takes it."""
-    from darkroom.backlog import ready_servers, seconds_per_item
-    from darkroom.fleet import Fleet
-    from darkroom.rates import Rates
+    from darkroom.fleet.servers import Fleet
+    from darkroom.live.backlog import ready_servers, seconds_per_item
+    from darkroom.live.rates import Rates
     from darkroom.settings import settings
 
     url = settings().redis_url.get_secret_value()
@@ -129,7 +129,7 @@ def speeds() -> dict[str, Any]:
 
 def take_chunks() -> list[str]:
     """The chunks of a round, or of a shard of it, that another run has planned."""
-    from darkroom.runs import chunks_here
+    from darkroom.plans.runs import chunks_here
 
     batch = _batch()
     with store_patience():
@@ -139,7 +139,7 @@ def take_chunks() -> list[str]:
 
 def choose_branch(chunk_ids: list[str]) -> str:
     """The task that a run goes on with that takes these chunks itself."""
-    from darkroom.runs import shards_left
+    from darkroom.plans.runs import shards_left
 
     batch = _batch()
     with store_patience():
@@ -156,9 +156,9 @@ def next_shard(after: int) -> dict[str, Any] | None:
     As `TriggerDagRunOperator` takes it, with its number of chunks and what `HandedOut` waits for before the
     next one begins.
     """
-    from darkroom.backlog import ready_servers
-    from darkroom.fleet import Fleet
-    from darkroom.runs import child_run_id, chunks_here, shards_left
+    from darkroom.fleet.servers import Fleet
+    from darkroom.live.backlog import ready_servers
+    from darkroom.plans.runs import child_run_id, chunks_here, shards_left
     from darkroom.settings import settings
 
     batch, run_id = _batch(), str(get_current_context()["run_id"])
@@ -187,7 +187,7 @@ def next_shard(after: int) -> dict[str, Any] | None:
 @task.branch(trigger_rule="all_done")
 def collect() -> str | None:
     """Write the manifest's next generation, whatever the chunks came to; then say what is next."""
-    from darkroom.manifest import collect as write_manifest
+    from darkroom.results.manifest import collect as write_manifest
 
     first_task = "plan" if _param("round") is None else "take_chunks"
     if get_current_context()["ti"].xcom_pull(task_ids=first_task) is None:
@@ -206,9 +206,9 @@ def collect() -> str | None:
 @task
 def leftovers() -> list[dict[str, Any]]:
     """Cut what C rejected (new seeds), what is undone and, asked to, what failed into the next round."""
-    from darkroom.progress import PlanNow, Progress
-    from darkroom.rounds import plan_round
-    from darkroom.runs import child_run_id
+    from darkroom.live.progress import PlanNow, Progress
+    from darkroom.plans.rounds import plan_round
+    from darkroom.plans.runs import child_run_id
     from darkroom.settings import settings
 
     batch, run_id = _batch(), str(get_current_context()["run_id"])
@@ -222,10 +222,10 @@ def leftovers() -> list[dict[str, Any]]:
 
 def _as_measured(first: "Params") -> "Params":
     """How to cut what is left: by what the batch's own chunks have shown, and the servers that are there."""
-    from darkroom.backlog import ready_servers, seconds_per_item
-    from darkroom.fleet import Fleet
-    from darkroom.planning import decide_params
-    from darkroom.rates import Rates
+    from darkroom.fleet.servers import Fleet
+    from darkroom.live.backlog import ready_servers, seconds_per_item
+    from darkroom.live.rates import Rates
+    from darkroom.plans.planning import decide_params
     from darkroom.settings import settings
 
     here = settings()
@@ -239,7 +239,7 @@ def _as_measured(first: "Params") -> "Params":
 
 
 def _left(batch: "Batch") -> "Iterator[PlannedItem]":
-    from darkroom.outcomes import leftovers
+    from darkroom.results.outcomes import leftovers
 
     return leftovers(batch, undone=_depth() < ROUNDS_FOR_UNDONE, failed=bool(_param("retry")))
 
@@ -258,8 +258,8 @@ def _child(run_id: str, **conf: Any) -> dict[str, Any]:
 @task(trigger_rule="none_failed_min_one_success")
 def deliver() -> list[str]:
     """Draw the contact sheet of the manifest and say where everything is."""
-    from darkroom.contact_sheet import render
-    from darkroom.manifest import collect as write_manifest
+    from darkroom.results.contact_sheet import render
+    from darkroom.results.manifest import collect as write_manifest
 
     batch = _batch()
     with store_patience():
@@ -272,8 +272,8 @@ def deliver() -> list[str]:
 @task.branch
 def verdict() -> str | None:
     """Fail the run when too many items failed, all being written and delivered; else, asked to, go on."""
-    from darkroom.manifest import collect as write_manifest
-    from darkroom.progress import Progress
+    from darkroom.live.progress import Progress
+    from darkroom.results.manifest import collect as write_manifest
     from darkroom.settings import settings
 
     batch = _batch()

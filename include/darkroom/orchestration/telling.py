@@ -54,11 +54,11 @@ def compose() -> dict[str, Any]:
     """What is told, fixed before the first try: every try must send the same."""
     from airflow.sdk.configuration import conf as airflow_settings
 
-    from darkroom.batches import Batch
     from darkroom.delivery.event import event_of
-    from darkroom.manifest import current
+    from darkroom.results.manifest import current
     from darkroom.settings import settings
-    from darkroom.storage import open_store
+    from darkroom.store.batches import Batch
+    from darkroom.store.storage import open_store
 
     params = get_current_context()["params"]
     with store_patience():

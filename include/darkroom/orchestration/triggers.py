@@ -9,8 +9,8 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from darkroom.control import Control
 from darkroom.errors import StoreUnavailable
+from darkroom.live.control import Control
 from darkroom.settings import settings
 
 log = logging.getLogger(__name__)
@@ -144,9 +144,9 @@ class PagesEnded(BaseTrigger):
         return int(await sync_to_async(count)(dag_id=self.dag_id, run_ids=runs, **of))
 
     def _settled(self) -> bool:
-        from darkroom.batches import Batch
         from darkroom.orchestration.pages import pages_of
-        from darkroom.storage import open_store
+        from darkroom.store.batches import Batch
+        from darkroom.store.storage import open_store
 
         try:
             return pages_of(Batch(open_store(settings().store_url), self.batch_id)).settled()
@@ -175,7 +175,7 @@ class PartitionThere(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look now and then; a store that does not answer is asked again."""
-        from darkroom.partition import is_there
+        from darkroom.plans.partition import is_there
 
         while True:
             last = time.time() >= self.until

@@ -8,12 +8,12 @@ cache, and go by age unless their picture stays.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from darkroom.batches import batches_in
 from darkroom.retention.marks import Marks
 from darkroom.retention.removal import PAGE, remove
 from darkroom.retention.tally import Tally
-from darkroom.storage import Stat, Store
-from darkroom.tables import open_table
+from darkroom.store.batches import batches_in
+from darkroom.store.storage import Stat, Store
+from darkroom.store.tables import open_table
 
 _LOOKERS = 16
 

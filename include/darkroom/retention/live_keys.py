@@ -10,9 +10,9 @@ from typing import Any
 
 import redis
 
-from darkroom import control, progress, rates
 from darkroom.errors import PlantAway
-from darkroom.live import TIMEOUT_S
+from darkroom.live import control, progress, rates
+from darkroom.live.connection import TIMEOUT_S
 from darkroom.retention.tally import Tally
 
 

@@ -13,10 +13,10 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from darkroom.batches import Batch, batches_in
 from darkroom.retention.removal import remove
 from darkroom.retention.tally import Tally
-from darkroom.storage import Store
+from darkroom.store.batches import Batch, batches_in
+from darkroom.store.storage import Store
 
 
 @dataclass(frozen=True, slots=True)

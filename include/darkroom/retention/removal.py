@@ -11,7 +11,7 @@ from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
 from darkroom.errors import StoreUnavailable
-from darkroom.storage import Store
+from darkroom.store.storage import Store
 
 PAGE = 1000
 """How many paths S3 removes by one request."""

@@ -3,8 +3,8 @@
 import logging
 import time
 
-from darkroom.fence import Fence, fence_file
-from darkroom.fleet import FenceWish, Fleet
+from darkroom.fleet.fence import Fence, fence_file
+from darkroom.fleet.servers import FenceWish, Fleet
 from darkroom.serving.gpu import Gpu
 from darkroom.serving.status import GpuStatus, LoadReport, ServerStatus, State, status_file
 from darkroom.settings import Settings

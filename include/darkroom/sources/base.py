@@ -11,7 +11,7 @@ from darkroom.paging import Paged, is_url, paged
 from darkroom.settings import REPOSITORY
 from darkroom.sources.files import KNOWN, SourceFile, format_of
 from darkroom.sources.globs import is_glob, local_matches, matching, split_glob
-from darkroom.storage import open_store
+from darkroom.store.storage import open_store
 
 
 @dataclass(frozen=True)

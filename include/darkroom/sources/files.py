@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal
 from darkroom.errors import SourceChanged
 from darkroom.inputs import open_allowed, remote_allowed
 from darkroom.sources.streams import BLOCK_BYTES, COMPRESSIONS, Blocks, Metered
-from darkroom.storage import open_store
+from darkroom.store.storage import open_store
 
 Kind = Literal["jsonl", "csv", "parquet"]
 _KINDS: dict[str, Kind] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}

@@ -16,7 +16,7 @@ from darkroom.flows import Flow
 from darkroom.inputs import allowed, is_remote, local_path, remote_allowed
 from darkroom.records import Item, Reject
 from darkroom.stages.options import parse_options
-from darkroom.tables import json_text
+from darkroom.store.tables import json_text
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from darkroom.errors import BadRequest, StackError
+from darkroom.fleet.plant import check_that_it_is_ours
 from darkroom.flows import STAGES, Stage
-from darkroom.plant import check_that_it_is_ours
 from darkroom.serving.keeper import OWNER_ENV
 from darkroom.serving.status import ServerStatus, status_file
 from darkroom.serving.supervisor import NO_GPU
@@ -28,7 +28,7 @@ from darkroom.stack.part import Part
 from darkroom.stack.ports import claimed_ports
 from darkroom.stack.serving_parts import Site, celery_name
 from darkroom.stack.supervisor import Supervisor, render
-from darkroom.storage import open_store
+from darkroom.store.storage import open_store
 
 _FIRST_PORT = 8201
 _POLL_S = 1.0

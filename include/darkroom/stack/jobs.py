@@ -5,9 +5,9 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
-from darkroom.api import AirflowApi
 from darkroom.errors import DarkroomError
 from darkroom.hostname import name_of
+from darkroom.rest.api import AirflowApi
 from darkroom.stack.credentials import ADMIN
 from darkroom.stack.layout import Stack
 

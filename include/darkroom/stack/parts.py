@@ -57,7 +57,7 @@ def _site(stack: Stack) -> Site:
 def _capacity(stack: Stack, light_slots: int) -> Part:
     return Part(
         "capacity",
-        (_PYTHON, "-m", "darkroom.capacity"),
+        (_PYTHON, "-m", "darkroom.fleet.capacity"),
         lambda started: health.beats(stack.home.path / "run" / "capacity", started),
         needs=("schema",),
         uses=("api-server", "valkey"),

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
-from darkroom.api import AirflowApi
 from darkroom.errors import DarkroomError, StackError
 from darkroom.flows import FLOWS, STAGES, Flow
+from darkroom.rest.api import AirflowApi
 from darkroom.settings import REPOSITORY
 from darkroom.stack.credentials import ADMIN
 from darkroom.stack.layout import Stack

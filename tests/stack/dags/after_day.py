@@ -16,7 +16,7 @@ def count_pictures(triggering_asset_events: Any = None) -> dict[str, int]:
     import pyarrow.parquet as pq
 
     from darkroom.settings import settings
-    from darkroom.storage import open_store
+    from darkroom.store.storage import open_store
 
     store = open_store(settings().store_url)
     found = {}

@@ -1,0 +1,1 @@
+"""One chunk through one stage, on a lane of a host."""

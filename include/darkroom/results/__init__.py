@@ -1,0 +1,1 @@
+"""From the parts of chunks to a manifest, and what is made of it."""

@@ -1,0 +1,1 @@
+"""What lies in object storage: the truth about items, written once."""
