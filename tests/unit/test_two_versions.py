@@ -20,8 +20,8 @@ CHANGES = {
         "    expires_at: datetime | None = None\n": "    hue: str = 'any'\n",
         "    model: str | None = None\n": "    hue: str | None = None\n",
     },
-    "plan_table.py": {'            ("width", pa.int32()),\n': '            ("hue", pa.string()),\n'},
-    "result_table.py": {'            ("model", pa.string()),\n': '            ("hue", pa.string()),\n'},
+    "store/plan_table.py": {'            ("width", pa.int32()),\n': '            ("hue", pa.string()),\n'},
+    "store/result_table.py": {'            ("model", pa.string()),\n': '            ("hue", pa.string()),\n'},
 }
 """What the next version has added, behind which lines; the version is replaced."""
 
