@@ -33,7 +33,7 @@ logs: install ## the end of the logs; PART=scheduler for one, ARGS=-f to follow
 demo: install ## the whole plant and three small batches
 	@$(BIN)/darkroom demo
 
-test: install-dev ## all tests but those of faults; ARGS="tests/unit -k name" for some
+test: install-dev ## all tests but those of faults and of the browser; ARGS="tests/unit -k name" for some
 	$(BIN)/pytest $(ARGS)
 
 test-faults: install-dev ## kill, hang and break each part of a plant in the middle of a batch
@@ -75,7 +75,7 @@ docs: install ## write the generated pages
 screenshots: install-dev ## the same, and photograph the UI for docs/
 	DARKROOM_SCREENSHOTS=docs/images $(BIN)/pytest tests/browser $(ARGS)
 
-bench: up ## measure again, into bench/results/, for two hours; some start plants of their own
+bench: up ## measure again, into bench/results/, for two and a half hours; some start plants of their own
 	$(BIN)/python -m bench.latency 30
 	$(BIN)/python -m bench.server_overhead
 	$(BIN)/python -m bench.batching
@@ -88,6 +88,8 @@ bench: up ## measure again, into bench/results/, for two hours; some start plant
 	$(BIN)/python -m bench.orchestration
 	$(BIN)/python -m bench.interactive
 	$(BIN)/python -m bench.backfill
+	$(BIN)/python -m bench.what_if --simulated
+	$(BIN)/python -m bench.what_if
 	$(BIN)/python -m bench.look
 	$(BIN)/python -m bench.board
 	$(BIN)/python -m bench.boards

@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,25 @@ def measure(folder: Path, runs: int) -> None:
         for n in range(-(-runs // 4)):
             _wait_until_full(run_id)
             found[NORMAL].append(measure_one(source, f"normal-{n}", "normal"))
-    keep(folder, {way: _figures(several) for way, several in found.items()})
+        gaps = _between_shards(run_id)
+    figures = {way: _figures(several) for way, several in found.items()}
+    keep(folder, {**figures, "between two shards of bulk": {"shards": len(gaps) + 1, "seconds": shown(gaps)}})
+
+
+def _between_shards(run_id: str) -> list[float]:
+    """From the last chunk of a shard that a lane has taken to the first of the next shard, in seconds."""
+    from darkroom.commands.batches import api
+    from darkroom.rest.api import CHILD_DAG_ID
+
+    begun = [
+        sorted(
+            datetime.fromisoformat(ti["start_date"]).timestamp()
+            for ti in api().task_instances(CHILD_DAG_ID, run.run_id)
+            if ti["task_id"] == "a_c.generate" and ti["start_date"]
+        )
+        for run in reversed(api().runs_of_batch(CHILD_DAG_ID, run_id))
+    ]
+    return [after[0] - before[-1] for before, after in pairwise(begun) if before and after]
 
 
 def _figures(runs: list[dict[str, float]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from bench.simulated_world import ITEM_S, STAGE, Case, Job, Look, Outcome, Server, World, fluid_s
-from darkroom.plans.planning import Params, chunk_sizes, shards, time_budget_s
+from darkroom.plans.planning import Params, shards, time_budget_s
 from darkroom.views.forecast import forecast
 
 LAST_ROUND_FOR_UNDONE = 5
@@ -81,9 +81,7 @@ class Fleet:
 
     def _begin_round(self, items: int) -> None:
         params = self.params
-        sizes = chunk_sizes(items, params.servers, params.k, params.min_items, params.cap_items,
-                            last_items=params.last_items)  # fmt: skip
-        jobs = [self._cut(size) for size in sizes]
+        jobs = [self._cut(size) for size in params.sizes(items)]
         self.shards_left = deque([jobs[n] for n in run] for run in shards(len(jobs), params.shard_chunks))
         self.outcome.chunks += len(jobs)
         self.outcome.runs += len(self.shards_left)
@@ -112,8 +110,7 @@ class Fleet:
 
     def _next_chunk(self) -> Job:
         job = self.waiting.popleft()
-        lanes = len(self.servers) * STAGE.lanes_per_server
-        if self.shards_left and not self.shard_starting and len(self.waiting) <= 2 * lanes:
+        if self.shards_left and not self.shard_starting and not self.waiting:
             self.shard_starting = True
             self._at(self.now_s + self.world.shard_start_s, self._begin_shard)
         return job

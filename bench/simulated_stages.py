@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from darkroom.flows import FLOWS, STAGES
 from darkroom.live.snapshot import RECENT_S
-from darkroom.plans.planning import chunk_sizes, decide_params
+from darkroom.plans.planning import decide_params
 from darkroom.settings import Settings
 from darkroom.views.queueing import Station, as_it_goes
 
@@ -170,12 +170,9 @@ class Plant:
             "simulated", flow, min_chunk_s=own["min_chunk_s"], max_chunk_s=own["max_chunk_s"],
             seconds_per_item=self.scenario.item_s, servers=servers,
         )  # fmt: skip
-        sizes = chunk_sizes(
-            items, params.servers, params.k, params.min_items, params.cap_items, last_items=params.last_items
-        )
         for stage in FLOWS[flow].stages:
             self.last_items[stage] = max(self.last_items.get(stage, 1), params.last_items or params.min_items)
-        return [_Chunk(flow, (batch, number), size) for number, size in enumerate(sizes)]
+        return [_Chunk(flow, (batch, number), size) for number, size in enumerate(params.sizes(items))]
 
     def _arrive(self, chunk: _Chunk) -> None:
         chance = random.Random(f"{self.seed} {chunk.number} {chunk.stage}")

@@ -26,8 +26,8 @@ class World:
     """Between two chunks of a lane: a task's end, the scheduler, the next one's start."""
     start_every_s: float = 0.25
     """What one scheduler needs for a task start, all hosts together."""
-    shard_start_s: float = 4.0
-    """From a shard's trigger to its first chunk."""
+    shard_start_s: float = 5.0
+    """From the last chunk of a shard that a lane takes to the next one's first; see `bench.interactive`."""
     round_s: float = 6.0
     """From the end of a round to the next one's first chunk: collect, leftovers, start."""
     noticed_s: float = 90.0

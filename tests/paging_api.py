@@ -28,7 +28,8 @@ class Api(LoopbackServer):
         self.headers: list[dict] = []
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
-        self.slow_s = 0.0
+        self.company = 0
+        """A page after the first waits until so many have been asked for at once; some seconds at most."""
 
     @property
     def root(self):
@@ -75,8 +76,9 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
             api.at_once += 1
             api.most_at_once = max(api.most_at_once, api.at_once)
         try:
-            if api.slow_s:
-                time.sleep(api.slow_s)
+            until = time.monotonic() + 8
+            while page > 1 and api.most_at_once < api.company and time.monotonic() < until:
+                time.sleep(0.05)
             self._answer(page, parts.path)
         finally:
             with api.lock:

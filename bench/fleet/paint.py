@@ -1,7 +1,7 @@
 """Machines of given speeds, without a GPU: a stage that sleeps, and one that judges at once.
 
 Flag files let a test break one of them: `broken-<server>` makes every item fail, `hang-<server>` hangs the
-model, `speed-<server>` holds a new speed.
+model, `speed-<server>` holds a new speed; into `count-<server>` it writes what it begins with.
 """
 
 import os
@@ -34,6 +34,9 @@ class Paint:
     def run(self, batch: list[Request]) -> list[Output | ItemError]:
         """One picture an item, after the time they take."""
         real = [request for request in batch if request.custom_id != self.sample().custom_id]
+        if self._flag("count") is not None:
+            with (self._flags / f"count-{self._server}").open("a") as ledger:
+                ledger.writelines(f"{request.custom_id}\n" for request in real)
         if real and self._flag("broken") is not None:
             raise RuntimeError(f"{self._server} is broken")
         while self._flag("hang") is not None:

@@ -123,8 +123,8 @@ class Settings(BaseSettings):
     """A chunk that takes an average server longer than this is lost too expensively with its host; less where
     `chunk_timeout_s` of a stage asks for it: a machine five times slower than the average ends in time."""
     shard_chunks: int = Field(default=256, ge=1)
-    """Chunks in one run, at most: there are eight for each server, or 16 if that is more. A batch of more
-    becomes several runs. Many in one run slow the scheduler, for all runs."""
+    """Chunks in one run, at most; of a flow of several stages eight for each server, or 16 if that is more. A
+    batch of more becomes several runs. Many in one run slow the scheduler, for all runs."""
     max_backlog_hours: float = Field(default=240.0, ge=0)
     """While more work than this waits, no more is taken on unless somebody insists; 0: no limit."""
     callback_hosts: list[str] = []

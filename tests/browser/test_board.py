@@ -17,7 +17,7 @@ from darkroom.live.meter import SLOT_S, SLOTS, Meter
 from darkroom.live.progress import PlanNow, Progress
 from darkroom.live.rates import Rates
 from darkroom.monitor import plant_api
-from darkroom.serving.status import State
+from darkroom.serving.status import GpuStatus, State
 from darkroom.settings import settings
 from darkroom.store.batches import image_path
 from darkroom.store.storage import open_store
@@ -79,9 +79,13 @@ def plant(airflow_url, valkey, tmp_path, monkeypatch):
     plant_api.looks.cache_clear()
     with redis.Redis.from_url(valkey) as client:
         client.flushall()
-    for name in ("generate-1", "inspect-1"):
+    gpu = GpuStatus(
+        index=0, uuid="GPU-1", name="H200", temperature_c=61, memory_used_mb=9000, memory_total_mb=140000,
+        xid_errors=[79],
+    )  # fmt: skip
+    for name, more in (("generate-1", {"gpu": gpu}), ("inspect-1", {})):
         stage = name.partition("-")[0]
-        server(valkey, name, lanes=2)
+        server(valkey, name, lanes=2, **more)
         Rates(valkey).tell(stage, STAGES[stage].model, f"{name}@box", 30, 30.0)
     server(valkey, "inspect-2", State.FENCED, lanes=2, reason="by hand (vera)")
     half_an_hour(valkey)
@@ -158,6 +162,10 @@ def test_the_numbers_are_those_of_the_api(board):
     expect(batch.locator("svg path")).to_have_count(2)
     assert page.locator("#servers tbody th").all_inner_texts()[0] == "inspect-2@box"  # in trouble: first
     pictures_loaded(page, 8)
+    row = page.locator("#servers tbody tr", has=page.get_by_role("rowheader", name="generate-1@box"))
+    _, _, _, device, _, trouble = row.locator("td").all_inner_texts()
+    assert device.split(", ") == ["H200 (0)", "61°C", "9,000 MB / 140,000 MB"]
+    assert "Xid 79" in trouble
     assert page.complaints == []
 
 

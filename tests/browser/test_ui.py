@@ -103,7 +103,8 @@ def test_without_a_source_the_form_has_no_button_to_press(ui):
 def test_without_a_login_there_is_the_login_and_no_data(ui, a_batch):
     nobody = ui("admin")
     page = nobody.page
-    for path in (f"/darkroom/batches/{a_batch}", f"/darkroom/batches/{a_batch}/files/manifest.jsonl"):
+    batch = f"/darkroom/batches/{a_batch}"
+    for path in (batch, f"{batch}/files/manifest.jsonl", "/darkroom/", "/darkroom/api/plant"):
         nobody.visit(path)
         expect(page.locator("input[name=password]")).to_be_visible()
         assert page.url.startswith(f"{nobody.url}/auth/login?next=")

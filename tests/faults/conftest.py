@@ -10,10 +10,18 @@ from darkroom import stack as plant_of
 from darkroom.live.progress import Progress
 from darkroom.stack.home import Home
 from tests.faults import FLEET
+from tests.faults.outcome import wasted
 from tests.stack.handle import StackUnderTest, new_folder, running
 from tests.stack.plant import source, started, until, whole
 
 SCHEDULERS, TRIGGERERS = (["scheduler-1", "scheduler-2"], ["triggerer-1", "triggerer-2"])
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What each fault has cost."""
+    terminalreporter.section("work that was wasted")
+    for line in wasted:
+        terminalreporter.write_line(line)
 
 
 @dataclass

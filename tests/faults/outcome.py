@@ -1,6 +1,7 @@
 """What must be true after every fault."""
 
 import hashlib
+import os
 from collections import Counter
 
 from darkroom.commands.batches import api
@@ -8,15 +9,19 @@ from darkroom.rest.api import DAG_ID
 from darkroom.results.manifest import rows
 from tests.stack.plant import finished
 
+wasted: list[str] = []
+"""Of each batch; told when all tests are done."""
+
 
 def complete(run, items, failed=0, **arguments):
-    """The batch is done: each item has one row, and no more failed than must; says what was wasted."""
+    """The batch is done: each item has one row, and no more failed than must; what was wasted is noted."""
     batch, summary = finished(run, **arguments)
     assert (summary.items, summary.completed, summary.failed) == (items, items - failed, failed)
     ids = Counter(row.custom_id for row in rows(batch, summary))
     assert len(ids) == items
     assert set(ids.values()) == {1}
-    print(f"{batch.batch_id}: wasted {summary.wasted}")
+    test = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2]
+    wasted.append(f"{test}, {items} items of {run.flow}: {summary.wasted}")
     return batch, summary
 
 

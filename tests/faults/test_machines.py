@@ -1,4 +1,4 @@
-"""Machines that always fail, hang or crawl, an item that kills its server, a store that refuses."""
+"""Machines that always fail or hang, an item that kills its server, a store that refuses."""
 
 from darkroom.orchestration.gate import fence_of
 from darkroom.records import Status

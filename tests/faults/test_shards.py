@@ -5,12 +5,14 @@ from collections import Counter
 import pytest
 
 from darkroom.commands.batches import api
+from darkroom.flows import STAGES
 from darkroom.orchestration.gate import fence_of
+from darkroom.plans import planning
 from darkroom.rest.api import DAG_ID
 from tests.faults.outcome import children, chunks, complete
-from tests.stack.plant import back, kill_tree, pid_of, until
+from tests.stack.plant import back, batch_of, kill_tree, pid_of, until
 
-ITEMS = 720
+ITEMS, MANY = 720, 1200
 
 
 def state(run):
@@ -33,17 +35,23 @@ def test_shards_survive_a_killed_api_server_and_a_failed_shard_and_are_collected
     until(lambda: len(shards_of(run)) > 1 and state(run) == "deferred", "the second shard is started")
     api().fail("shard_flow", shards_of(run)[1])
     complete(run, ITEMS, timeout_s=280)
-    shards = shards_of(run)
-    assert len(shards) == len(set(shards)) >= 3
+    assert shards_of(run) == [f"{run.batch_id}__shard{number:03d}" for number in range(planned(run))]
+    assert planned(run) >= 3
     assert any(run_id.endswith("__round1") for run_id in children(run.batch_id))
     collected = next(ti for ti in api().task_instances(DAG_ID, run.run_id) if ti["task_id"] == "collect")
     ended = [
         ti["end_date"]
-        for shard in shards
+        for shard in shards_of(run)
         for ti in api().task_instances("shard_flow", shard)
         if ti["end_date"]
     ]
     assert collected["start_date"] > max(ended)
+
+
+def planned(run):
+    """How many shards its plan has."""
+    batch = batch_of(run)
+    return len(planning.shards(len(batch.planned().chunk_ids), batch.params().shard_chunks))
 
 
 @pytest.fixture
@@ -55,17 +63,27 @@ def c_stands_aside():
     fence.take_down()
 
 
-def test_where_the_last_stage_is_slowest_two_shards_are_open_and_no_third(submit, c_stands_aside):
-    run = submit(ITEMS, flow="A_C")
-    until(lambda: len(shards_of(run)) == 2, "the second shard is started")
+def room_for(run):
+    """How many shards are opened while C takes none: as long as few chunks have still to come to it."""
+    batch, lanes = batch_of(run), STAGES["generate"].lanes_per_server * STAGES["generate"].servers
+    sizes = [len(one) for one in planning.shards(len(batch.planned().chunk_ids), batch.params().shard_chunks)]
+    opened = 1
+    while opened < len(sizes) and sum(sizes[:opened]) <= sizes[opened - 1] + lanes:
+        opened += 1
+    return opened
+
+
+def test_where_the_last_stage_is_slowest_few_shards_are_opened(submit, c_stands_aside):
+    run = submit(MANY, flow="A_C")
+    until(lambda: len(shards_of(run)) == room_for(run), "the shards that there is room for are started")
 
     def generated():
         states = Counter(ti["state"] for ti in chunks(run))
         return states.keys() <= {"success", "skipped"} and states["success"] > 16
 
-    until(generated, "all that both have is generated")
+    until(generated, "all that they have is generated")
     assert state(run) == "deferred"
-    assert len(shards_of(run)) == 2, "the third waits until C has taken one shard"
+    assert len(shards_of(run)) == room_for(run) < planned(run), "the next waits until C has taken some"
     c_stands_aside()
-    complete(run, ITEMS, timeout_s=280)
-    assert len(shards_of(run)) >= 3
+    complete(run, MANY, timeout_s=280)
+    assert len(shards_of(run)) == planned(run)

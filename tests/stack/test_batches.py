@@ -9,6 +9,7 @@ from darkroom.errors import BadRequest
 from darkroom.records import Status
 from darkroom.results.manifest import rows
 from darkroom.settings import REPOSITORY
+from tests.bad_lines import BAD_LINES
 from tests.stack.plant import finished, source, started
 from tests.unit.plant import rejects_of
 
@@ -53,23 +54,21 @@ def test_what_c_rejects_goes_round_again_with_a_new_seed_and_makes_a_new_generat
 
 def test_bad_lines_are_reported_by_line_and_field_and_the_rest_is_done(stack):
     good = {"custom_id": "good", "prompt": RED}
-    text = "\n".join(
-        [
-            json.dumps(good),
-            "not json",
-            json.dumps({**good, "custom_id": "typo", "promtp": "x"}),
-            json.dumps(good),
-            json.dumps({**good, "custom_id": "steps", "options": {"generate": {"steps": 0}}}),
-        ]
-    )
+    more = [
+        (json.dumps(good).encode(), "custom_id", "in the source already"),
+        (json.dumps({**good, "custom_id": "steps", "options": {"generate": {"steps": 0}}}).encode(),
+         "options.generate", "steps"),
+    ]  # fmt: skip
+    bad = [*BAD_LINES, *more]
+    text = b"\xef\xbb\xbf" + json.dumps(good).encode() + b"\r\n"
+    text += b"".join(line + b"\n" for line, _, _ in bad)
+    text += b"\n" + json.dumps({**good, "custom_id": "last"}).encode()  # after an empty line, without an end
     batch, summary = finished(started("A", source("mixed.jsonl", text)))
-    assert (summary.items, summary.completed, summary.rejects) == (1, 1, 4)
-    assert [(reject.line, reject.field) for reject in rejects_of(batch)] == [
-        (2, None),
-        (3, "promtp"),
-        (4, "custom_id"),
-        (5, "options.generate"),
-    ]
+    assert (summary.items, summary.completed, summary.rejects) == (2, 2, len(bad))
+    told = rejects_of(batch)
+    expected = [(number, field) for number, (_, field, _) in enumerate(bad, start=2)]
+    assert [(reject.line, reject.field) for reject in told] == expected
+    assert all(why in reject.reason for reject, (_, _, why) in zip(told, bad, strict=True))
 
 
 def test_hostile_pictures_fail_alone_with_a_code(stack):

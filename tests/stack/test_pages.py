@@ -27,6 +27,7 @@ def paged(connection, paging_api):
     paging_api.answers.clear()
     paging_api.asked.clear()
     paging_api.headers.clear()
+    paging_api.company = paging_api.most_at_once = 0
     return paging_api
 
 
@@ -47,8 +48,10 @@ def pages_of(run, table):
 def test_numbered_pages_are_fetched_side_by_side_as_who_the_connection_says(paged):
     paged.fill(3, 3, 2)
     paged.answers[2] = [(429, {"Retry-After": "1"})]
+    paged.company = 2
     run = started("A", f"{paged.root}/numbered", respins=0)
     batch, summary = finished(run)
+    assert paged.most_at_once == 2
     assert (summary.items, summary.completed, summary.rejects) == (8, 8, 0)
     assert paged.asked == {1: 1, 2: 2, 3: 1}
     assert {headers["Authorization"] for headers in paged.headers} == {f"Bearer {SECRET}"}

@@ -12,12 +12,12 @@ def test_two_a_c_and_two_b_c_wait_for_two_servers_of_c(stack):
         plant = seen()
         stages = {one.stage: one for one in plant.stages}
         here = {one.outlook.batch_id for one in plant.batches if one.outlook.state == "running"}
-        told = plant.bottleneck.stage == "inspect" and plant.bottleneck.kind == "stage"
-        return plant if told and names <= here and stages["inspect"].items_waiting else None
+        told = (plant.bottleneck.kind, plant.bottleneck.stage) == ("stage", "inspect")
+        both = plant.bottleneck.servers == 2
+        return plant if told and both and names <= here and stages["inspect"].items_waiting else None
 
     plant = until(named, "inspect is named while four batches wait for it")
     assert plant.bottleneck.sentence.startswith("inspect is the bottleneck: ")
-    assert plant.bottleneck.servers == 2
     inspect = next(one for one in plant.stages if one.stage == "inspect")
     assert inspect.more.time_left_s < inspect.fewer.time_left_s
     assert {one.server.partition("@")[0] for one in plant.servers} >= {"generate-1", "inspect-1", "inspect-2"}

@@ -57,7 +57,14 @@ def test_the_page_from_the_first_command_to_the_last(elsewhere, tmp_path):
     assert (tmp_path / "picture.png").read_bytes()[1:4] == b"PNG"
     said = done.stdout.splitlines()
     assert said.count("success") == 4, told  # order-7, the retry of order-8, order-9, the retry of order-10
-    for one in ("12 of 12", '["order-11"]', "order-10__retry1", "exit code 2", "2026-01-01T23:00:00Z"):
+    for one in (
+        "12 of 12",
+        "3 days",
+        '["order-11"]',
+        "order-10__retry1",
+        "exit code 2",
+        "2026-01-01T23:00:00Z",
+    ):
         assert one in said, told
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["order-10.jsonl"]
     assert not (tmp_path / "nowhere").exists()

@@ -58,34 +58,72 @@ def test_a_run_that_fails_in_its_plan_is_told_of_too(receiver):
     assert event["data"]["links"]["run"].endswith(f"/dags/image_flow/runs/{run.run_id}")
 
 
-def test_a_batch_that_misses_its_deadline_is_late_and_cancelled_and_both_is_told(receiver):
-    receiver.got.clear()
-    batch = f"test-{uuid4().hex[:12]}"
-    control = Control(redis_url())
-    control.pause(batch)  # so it can't end in time
-    deadline = datetime.now(UTC) + timedelta(seconds=5)
-    conf = {
-        "flow": "A", "source": str(one_item()), "batch_id": batch, "callback_url": receiver.url,
-        "deadline": deadline.isoformat(), "cancel_at_deadline": True,
-    }  # fmt: skip
-    api().trigger(DAG_ID, batch, conf)
-    assert api().wait(DAG_ID, batch, 120) == "failed"
+@pytest.fixture
+def late_and_cancelled(receiver):
+    """Starts a batch of which two events are told; its name, when it has ended."""
+
+    def start():
+        receiver.got.clear()
+        batch = f"test-{uuid4().hex[:12]}"
+        Control(redis_url()).pause(batch)  # so it can't end in time
+        deadline = datetime.now(UTC) + timedelta(seconds=5)
+        conf = {
+            "flow": "A", "source": str(one_item()), "batch_id": batch, "callback_url": receiver.url,
+            "deadline": deadline.isoformat(), "cancel_at_deadline": True,
+        }  # fmt: skip
+        api().trigger(DAG_ID, batch, conf)
+        assert api().wait(DAG_ID, batch, 120) == "failed"
+        return batch
+
+    return start
+
+
+def test_a_receiver_that_is_gone_is_told_of_no_later_event_of_the_batch(receiver, late_and_cancelled):
+    receiver.answers[:] = [410]
+    batch = late_and_cancelled()
+    for kind in ("batch.late", "batch.cancelled"):
+        told = f"{batch}__{kind}"
+        until(
+            lambda told=told: told in {run.run_id for run in api().runs_of_batch(CALLBACK_FLOW, batch)}, told
+        )
+        assert api().wait(CALLBACK_FLOW, told, 60) == "failed"
+    assert len(receiver.got) == 1
+
+
+def test_a_batch_that_misses_its_deadline_is_late_and_cancelled_and_both_is_told(
+    receiver, late_and_cancelled
+):
+    batch = late_and_cancelled()
     events = [event for _, event in verified(receiver, 2)]
     assert {event["type"] for event in events} == {"batch.late", "batch.cancelled"}
-    assert control.state(batch) == "cancelled"
+    assert Control(redis_url()).state(batch) == "cancelled"
     note = api().call("GET", f"/api/v2/dags/{DAG_ID}/dagRuns/{batch}")["note"]
     assert "late: the deadline" in note
     (missed,) = api().call("GET", f"/ui/dags/{DAG_ID}/dagRuns/{batch}/deadlines")["deadlines"]
     assert missed["missed"] is True
 
 
-def test_a_batch_begins_not_before_its_time_and_spends_no_try_on_waiting(stack):
-    not_before = datetime.now(UTC) + timedelta(seconds=6)
+def plan_of(run):
+    return next(ti for ti in api().task_instances(DAG_ID, run.run_id) if ti["task_id"] == "plan")
+
+
+def test_a_batch_begins_not_before_its_time_and_waits_without_a_slot_or_a_try(stack):
+    not_before = datetime.now(UTC) + timedelta(seconds=15)
     run = started("A", one_item(), not_before=not_before.isoformat())
+    until(lambda: plan_of(run)["state"] == "up_for_reschedule", "the plan has been put off")
+    light = "/api/v2/pools/light"
+    until(lambda: api().call("GET", light)["occupied_slots"] == 0, "no slot is held", timeout_s=8)
+    assert plan_of(run)["state"] == "up_for_reschedule", "and it still waits"
     finished(run)
-    plan = next(ti for ti in api().task_instances(DAG_ID, run.run_id) if ti["task_id"] == "plan")
-    assert datetime.fromisoformat(plan["end_date"]) >= not_before
-    assert plan["try_number"] == 1
+    assert datetime.fromisoformat(plan_of(run)["end_date"]) >= not_before
+    assert plan_of(run)["try_number"] == 1
+
+
+def test_what_begins_later_is_refused_now(stack):
+    later = (datetime.now(UTC) + timedelta(hours=6)).isoformat()
+    run = started("A", one_item(), not_before=later, options={"inspect": {}})
+    assert api().wait(DAG_ID, run.run_id, 60) == "failed"
+    assert "flow A has no stage 'inspect'" in api().failure(DAG_ID, run.run_id)
 
 
 def test_a_callback_to_a_host_that_is_not_allowed_is_refused_in_one_line(stack):

@@ -166,6 +166,9 @@ def test_a_source_is_refused_before_a_run_is_started(user, store, tmp_path, url)
         assert told in answer.json()["detail"]
     paged = {"source": "https://api.example.com/v1/prompts?page=1", "flow": "A"}
     assert user.post("/batches/check", json=paged).status_code == 200
+    wrong = {"source": "a.jsonl", "flow": "A", "options": {"inspect": {}}}
+    refused = user.post("/batches/check", json=wrong)
+    assert (refused.status_code, "has no stage 'inspect'" in refused.json()["detail"]) == (400, True)
     unknown = user.post("/batches/check", json={"source": "a.jsonl", "flow": "X"})
     assert (unknown.status_code, "choose one of A, A_C" in unknown.json()["detail"]) == (400, True)
     Progress(url).plan("b1", PlanNow("A", 10**9))

@@ -4,6 +4,8 @@ import pytest
 from airflow.providers.standard.triggers.external_task import DagStateTrigger
 from airflow.sdk.exceptions import TaskDeferred
 
+from darkroom.flows import STAGES
+from darkroom.live import backlog
 from darkroom.orchestration import children, tasks
 from darkroom.orchestration.children import RunShards
 from darkroom.orchestration.triggers import HandedOut
@@ -25,7 +27,7 @@ class Round:
         if number is None:
             return None
         run_id = f"b1__shard{number:03d}"
-        turn = {"first": "a_c.generate", "count": 24, "last": "a_c.inspect"}
+        turn = {"first": "a_c.generate", "count": 24, "last": "a_c.inspect", "room": 40}
         conf = {"batch_id": "b1", "shard": number}
         return {"trigger_run_id": run_id, "conf": conf, "chunks": 32 + number, "turn": turn}
 
@@ -98,3 +100,18 @@ def test_a_run_that_takes_its_chunks_itself_starts_no_shard(
     monkeypatch.setattr(tasks, "get_current_context", lambda: context)
     found = tasks.next_shard(-1)
     assert (found and found["conf"]["shard"]) == starts
+
+
+def test_there_is_room_for_what_the_lanes_before_the_last_stage_have_in_hand(tmp_path, setting, monkeypatch):
+    setting(store=(tmp_path / "store").as_uri(), redis_url="redis://127.0.0.1:1/0")
+    batch = Batch(open_store((tmp_path / "store").as_uri()), "b1")
+    batch.save_params(decide_params("f", "A_C", min_chunk_s=1, max_chunk_s=1, shard_chunks=4))
+    index = Index(flow="A_C", chunk_ids=[chunk_id(k) for k in range(9)], sizes=[1] * 9, items=9)
+    monkeypatch.setattr(tasks, "_planned", lambda batch: index)
+    monkeypatch.setattr(backlog, "ready_servers", lambda fleet: {"generate": 50, "inspect": 1})
+    context = {"params": {"batch_id": "b1"}, "run_id": "b1"}
+    monkeypatch.setattr(tasks, "get_current_context", lambda: context)
+    found = tasks.next_shard(0)
+    lanes = 50 * STAGES["generate"].lanes_per_server
+    count, room = found["chunks"], found["chunks"] + lanes
+    assert found["turn"] == {"first": "a_c.generate", "count": count, "last": "a_c.inspect", "room": room}

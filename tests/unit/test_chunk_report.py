@@ -27,6 +27,10 @@ def test_the_last_lines_tell_work_outcomes_reasons_and_the_place():
         "(stage_failed: 2; blank: 1; too_dark: 1; invalid_item: 1)",
         "results: file:///store/part.parquet",
     ]
+    assert report.figures == {
+        "items": 8, "completed": 2, "rejected": 1, "failed": 3, "undone": 2, "computed": 4, "found": 1,
+        "tries": 8, "busy_s": 4.0, "duration_s": 4.04,
+    }  # fmt: skip
     assert (
         str(report) == "8 items: 2 completed, 1 rejected, 3 failed, 2 left over, in 4.0 s"
         and report.out_of_time

@@ -67,6 +67,7 @@ def test_what_is_not_known_is_not_told():
     names = {name for name, *_ in samples}
     assert not {"darkroom_store_free_bytes", "darkroom_last_progress_timestamp_seconds"} & names
     assert ("darkroom_utilisation_ratio", ("stage", "generate")) not in samples
+    assert read(last_progress=1e9)[1]["darkroom_last_progress_timestamp_seconds",] == 1e9
 
 
 def test_no_label_is_a_batch_or_an_item():

@@ -50,6 +50,15 @@ def test_a_host_that_has_just_begun_is_taken_at_what_it_was_measured_before():
     assert seen.hosts[0].seconds_per_item == 2.0
 
 
+def test_of_a_host_the_time_left_is_that_of_the_chunks_that_it_has():
+    at_work, idle = chunk("a", 60), chunk("b", 100, state="ended")
+    seen = {host.host: host for host in look(("generate", at_work), ("generate", idle)).hosts}
+    left = seen["a"].time_left_s
+    assert left.seconds == pytest.approx(40 / 0.6)
+    assert left.low < left.seconds < left.high
+    assert seen["b"].time_left_s is None
+
+
 def test_the_stage_that_needs_longest_decides():
     seen = look(("generate", chunk("g", 100)), ("inspect", chunk("i", 10)), flow="A_C")
     assert seen.time_left_s.seconds == pytest.approx(9900)

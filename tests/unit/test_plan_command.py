@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from tests.unit.live_plant import server
 
 from darkroom import cli
+from darkroom.flows import STAGES
+from darkroom.live.rates import Rates
 from darkroom.settings import settings
 
 
@@ -47,6 +50,22 @@ def test_it_shows_a_person_the_first_rejects_and_how_long_it_will_take(plan, tmp
     assert "duration" in out
     assert "The first rejects:\n  1.jsonl, line 2: not JSON" in out
     assert out.count("not JSON") == 5
+
+
+def test_it_is_cut_by_what_the_plant_can_do_now(plan, tmp_path, monkeypatch, url):
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"custom_id":"{n}","prompt":"x"}}\n' for n in range(300)))
+    _, table, _ = plan("a.jsonl", "--flow", "A")
+    monkeypatch.setenv("DARKROOM_REDIS_URL", url)
+    settings.cache_clear()
+    for number in range(4):
+        server(url, f"generate-{number}")
+        Rates(url).tell("generate", STAGES["generate"].model, f"generate-{number}@box", 30, 3000.0)
+    _, measured, _ = plan("a.jsonl", "--flow", "A")
+    assert "by the servers of the stage table" in table
+    assert "7500 seconds" in measured or "2 hours" in measured, "300 items of 100 s on four servers"
+    assert "by the servers that are ready now" in measured
+    chunks = [int(told.partition("chunks")[2].split()[0]) for told in (table, measured)]
+    assert chunks[0] < chunks[1]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from darkroom.flows import FLOWS, STAGES
 from darkroom.plans.planning import (
     K_LAST,
+    SHARD_CHUNKS,
     SLOWEST,
     Params,
     average_seconds_per_item,
@@ -79,11 +80,27 @@ def test_too_many_chunks_become_at_most_as_many_as_allowed_and_not_far_fewer():
     assert 230 < len(sizes) <= 256
 
 
-def test_a_million_items_on_ten_machines_make_a_few_thousand_chunks_in_a_few_dozen_shards():
-    sizes = chunk_sizes(1_000_000, 10, min_items=1, cap_items=124)
-    runs = shards(len(sizes), 256)
-    assert (len(sizes), len(runs)) == (8_591, 34)
-    assert all(size == 124 for run in runs[:-3] for size in (sizes[position] for position in run))
+@pytest.mark.parametrize(("flow", "most"), [("A", 256), ("A_C", SHARD_CHUNKS * 10)])
+def test_a_million_items_on_ten_machines_are_runs_of_which_the_last_has_the_tail(flow, most):
+    rates = {"generate": 10.0, "inspect": 1.0}
+    params = decide_params(
+        "f", flow, min_chunk_s=1, max_chunk_s=900, seconds_per_item=rates, servers={"generate": 10}
+    )
+    assert params.shard_chunks == most
+    sizes = params.sizes(1_000_000)
+    runs = shards(len(sizes), params.shard_chunks)
+    assert all(len(run) <= params.shard_chunks for run in runs)
+    assert all(sizes[position] == params.cap_items for run in runs[:-2] for position in run)
+    assert sizes[-1] < params.cap_items
+
+
+def test_everything_that_decides_a_cut_is_in_the_params():
+    params = decide_params("f", "A", min_chunk_s=30, max_chunk_s=900, servers={"generate": 4})
+    whole = params.sizes(20_000)
+    assert Params.model_validate_json(params.model_dump_json()).sizes(20_000) == whole
+    for changed in ({"k": 3}, {"k_last": 1}, {"max_chunks": 20}, {"min_items": 50}, {"last_items": 1},
+                    {"cap_items": params.min_items}, {"servers": 9}):  # fmt: skip
+        assert params.model_copy(update=changed).sizes(20_000) != whole, changed
 
 
 @given(st.integers(0, 3000), st.integers(1, 300))

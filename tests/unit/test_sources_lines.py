@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.bad_lines import BAD_LINES
 
 from darkroom.errors import BadRequest, SourceChanged
 from darkroom.flows import FLOWS
@@ -54,46 +55,7 @@ def test_a_good_line_is_an_item_whatever_the_ends(data):
     assert item.custom_id == "a"
 
 
-@pytest.mark.parametrize(
-    ("line", "field", "reason"),
-    [
-        (b"{", None, "not JSON"),
-        (b"[1]", None, "a JSON list"),
-        (b"\xff\xfe{", None, "not UTF-8"),
-        (b'{"custom_id":"a\0","prompt":"x"}', None, "NUL"),
-        (
-            b'{"custom_id":"a","prompt":"x","promt":"y"}',
-            "promt",
-            "unknown field; known are custom_id, prompt",
-        ),
-        (b'{"prompt":"x"}', "custom_id", "required"),
-        (b'{"custom_id":7,"prompt":"x"}', "custom_id", "string"),
-        (b'{"custom_id":"a\\n","prompt":"x"}', "custom_id", "pattern"),
-        (b'{"custom_id":"' + b"a" * 257 + b'","prompt":"x"}', "custom_id", "256"),
-        (b'{"custom_id":"a"}', None, "either prompt"),
-        (b'{"custom_id":"a","prompt":""}', "prompt", "at least 1"),
-        (b'{"custom_id":"a","prompt":"' + b"x" * 4001 + b'"}', "prompt", "4000"),
-        (b'{"custom_id":"a","image":"x.png"}', "prompt", "is missing"),
-        (b'{"custom_id":"a","prompt":"x","image":"x.png"}', None, "either prompt"),
-        (b'{"custom_id":"a","prompt":"x","seed":"5"}', "seed", "integer"),
-        (b'{"custom_id":"a","prompt":"x","seed":-1}', "seed", "greater"),
-        (b'{"custom_id":"a","prompt":"x","seed":9223372036854775808}', "seed", "less than"),
-        (b'{"custom_id":"a","prompt":"x","seed":true}', "seed", "integer"),
-        (b'{"custom_id":"a","prompt":"x","width":4097}', "width", "4096"),
-        (b'{"custom_id":"a","prompt":"x","expires_at":"soon"}', "expires_at", "datetime"),
-        (b'{"custom_id":"a","prompt":"x","expires_at":5}', "expires_at", "datetime"),
-        (b'{"custom_id":"a","prompt":"x","metadata":[]}', "metadata", "dict"),
-        (b'{"custom_id":"a","prompt":"x","metadata":{"a":NaN}}', None, "NaN"),
-        (b'{"custom_id":"a","prompt":"x","metadata":{"a":1e999}}', None, "infinite"),
-        (b'{"custom_id":"a","prompt":"x","metadata":{"a":"\\ud800"}}', None, "surrogate"),
-        (b'{"custom_id":"a","prompt":"x","prompt":"y"}', "prompt", "twice"),
-        (b'{"custom_id":"a","prompt":"x","schema_version":99}', "schema_version", "Upgrade"),
-        (b'{"custom_id":"a","prompt":"x","metadata":{"a":' + b"[" * 240 + b"]" * 240 + b"}}", None, "deep"),
-        (b"[" * 100_000, None, "deep"),
-        (b'{"custom_id":"a","prompt":"x","metadata":{"a":' + b"9" * 5000 + b"}}", None, "not JSON"),
-        (b'{"custom_id":"' + b"a" * MAX_LINE_BYTES + b'","prompt":"x"}', None, "longer than 1,000,000"),
-    ],
-)
+@pytest.mark.parametrize(("line", "field", "reason"), BAD_LINES)
 def test_a_bad_line_is_one_reject_with_its_place_and_its_neighbours_pass(line, field, reason):
     first, reject, last = jsonl(
         b'{"custom_id":"1","prompt":"x"}\n' + line + b'\n{"custom_id":"3","prompt":"x"}'

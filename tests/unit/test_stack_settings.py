@@ -33,6 +33,13 @@ def test_every_setting_has_a_reason():
     assert all(setting.why for setting in SETTINGS)
 
 
+@pytest.mark.parametrize("profile", ["laptop", "fleet"])
+def test_a_dead_worker_is_noticed_within_90_seconds(profile):
+    told = {s.key: getattr(s, profile) for s in SETTINGS if s.section == "scheduler"}
+    silent_s = int(told["task_instance_heartbeat_timeout"])
+    assert silent_s + int(told["task_instance_heartbeat_timeout_detection_interval"]) <= 90
+
+
 def test_workers_get_no_secret_settings():
     values = {"fernet_key": "F", "postgres_url": "P", "api_secret_key": "A", "jwt_secret": "J"}
     names = ("repository", "airflow_home", "api_url", "api_port", "broker_url", "result_backend")

@@ -163,6 +163,20 @@ def test_of_a_batch_the_hosts_with_the_largest_shares_are_told(url):
     assert [host.done for host in told.outlook.hosts] == sorted(range(15, 10 + HOSTS + 5), reverse=True)
 
 
+def test_the_last_progress_is_that_of_any_host_also_of_one_that_is_left_out(url):
+    Progress(url).plan("b1", PlanNow("A_C", 1000))
+    for number in range(HOSTS):
+        done = replace(chunk(100, 100, f"generate-{number}@box", "ended"), updated=time.time() - 600)
+        Progress(url).report("b1", "generate", f"{number:05d}", done)
+    for number in range(2 * HOSTS):
+        judged = chunk(50, 40 - number, f"inspect-{number}@box", busy_s=1.0)
+        Progress(url).report("b1", "inspect", f"{number:05d}", judged)
+    seen = Surveyor(url, url).look(Airflow(running("b1")))
+    assert {host.stage for host in seen.batches[0].outlook.hosts} == {"generate"}
+    assert seen.last_progress == pytest.approx(time.time(), abs=60)
+    assert Surveyor(url, url).look(Airflow()).last_progress == seen.last_progress
+
+
 def test_who_does_not_answer_is_said():
     nobody = f"redis://127.0.0.1:{free_port()}/0"
     seen = Surveyor(nobody, nobody).look(Airflow(running("b1")))

@@ -60,7 +60,7 @@ def begins(trigger):
 
 def after(number, last=FIRST, **chunks):
     """The next one may begin when so many chunks of the newest are out."""
-    return HandedOut("shard_flow", NEWEST, FIRST, number, last, {NEWEST: 10} | chunks)
+    return HandedOut("shard_flow", NEWEST, FIRST, number, last, room=10, chunks={NEWEST: 10} | chunks)
 
 
 def test_a_shard_begins_when_the_one_before_has_handed_out_its_chunks(plant):
@@ -88,11 +88,12 @@ def test_every_other_state_that_a_worker_leaves_counts(plant):
     ("newest_judged", "older_judged", "room"),
     [(0, 10, True), (0, 9, False), (4, 6, True), (0, 0, False)],
 )
-def test_where_the_last_stage_is_slowest_it_begins_when_one_shard_waits_for_that(
+def test_where_the_last_stage_is_slowest_it_begins_when_few_wait_for_that(
     plant, newest_judged, older_judged, room
 ):
+    put_back = 10 - newest_judged
     plant.chunks[NEWEST, FIRST] = Counter(success=10)
-    plant.chunks[NEWEST, LAST] = Counter(success=newest_judged, scheduled=10 - newest_judged)
+    plant.chunks[NEWEST, LAST] = Counter(success=newest_judged, up_for_reschedule=put_back)
     plant.chunks[OLDER, LAST] = Counter(running=older_judged)
     assert begins(after(8, LAST, **{OLDER: 10})) is room
 

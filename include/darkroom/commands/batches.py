@@ -84,9 +84,10 @@ def submit(
         "force": force, "not_before": not_before, "deadline": deadline,
         "cancel_at_deadline": cancel_at_deadline, "callback_url": callback_url, "then": then,
     })  # fmt: skip
-    source = plant().admit(source, flow, force, callback_url)
+    given = json_object(options)
+    source = plant().admit(source, flow, given, force, callback_url)
     started = start(source, flow, batch, {
-        "options": json_object(options), "respins": respins,
+        "options": given, "respins": respins,
         "max_failed_ratio": max_failed_ratio, "priority": priority,
         **terms.model_dump(mode="json", exclude_defaults=True, exclude={"not_before"}),
     }, terms.not_before)  # fmt: skip
@@ -99,8 +100,9 @@ def watch_batch(
     """Show a batch until it ends: its stages, each host's part in it, and the time left with a range.
 
     Of each host: items done, failed, rejected and in flight, its rate over the last minute, its share of the
-    batch, seconds per item, and what it does. Without a terminal, a line every 5 s. `darkroom show` gives the
-    same numbers once. With --json, what the batch came to, when it has ended.
+    batch, seconds per item, the time left of the chunks that it has, and what it does. Without a terminal, a
+    line every 5 s. `darkroom show` gives the same numbers once. With --json, what the batch came to, when it
+    has ended.
 
     Exit code 0: the run succeeded; 1: it failed or was cancelled; 3: the plant is away for long. Ctrl-C ends
     the watching, not the batch.

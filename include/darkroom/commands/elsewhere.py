@@ -70,10 +70,14 @@ class Elsewhere:
     api: AirflowApi
     look_every_s: float = LOOK_EVERY_S
 
-    def admit(self, source: str, flow: str, force: bool, callback_url: str | None = None) -> str:
+    def admit(
+        self, source: str, flow: str, options: dict[str, Any], force: bool, callback_url: str | None = None
+    ) -> str:
         """Ask the plant whether it would take a batch of this source now."""
         try:
             wanted = {"source": source, "flow": flow, "force": force, "callback_url": callback_url}
+            if options:
+                wanted["options"] = options
             self.api.darkroom("POST", "/api/batches/check", wanted)
         except BadRequest as error:
             if Path(source).exists():

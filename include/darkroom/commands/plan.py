@@ -17,10 +17,12 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bar
 
 from darkroom.commands.admission import check_backlog
+from darkroom.commands.connection import redis_url
 from darkroom.commands.options_json import json_object
 from darkroom.commands.switches import Json
 from darkroom.errors import BadRequest
 from darkroom.flows import FLOWS, STAGES
+from darkroom.live.backlog import Speeds, speeds
 from darkroom.plans.intake import plan_batch
 from darkroom.plans.planning import Params, shards
 from darkroom.records import Reject
@@ -48,9 +50,10 @@ def plan(
 ) -> None:
     """Read and check a source and cut it into chunks, as a batch would be, but start nothing.
 
-    All of it is done and written, into a folder that is thrown away: what it says is what will be. Needs no
-    running plant; one that has more hours of work waiting than DARKROOM_MAX_BACKLOG_HOURS refuses, exit code
-    2. The source must lie under an allowed root, as for `darkroom submit`.
+    All of it is done and written, into a folder that is thrown away, and cut by the servers that are ready
+    and the rates that were measured, as a batch would be now. Needs no running plant: without one, the stage
+    table says how fast it is. One that has more hours of work waiting than DARKROOM_MAX_BACKLOG_HOURS
+    refuses, exit code 2. The source must lie under an allowed root, as for `darkroom submit`.
 
     For example:
 
@@ -66,10 +69,11 @@ def plan(
         raise BadRequest(f"--flow {flow!r}: choose one of {', '.join(FLOWS)}")
     params = {"flow": flow, "source": from_here(source), "options": json_object(options)}
     check_backlog(force)
+    now = speeds(redis_url())
     begun_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="darkroom-plan-") as folder:
         batch = Batch(open_store(Path(folder).as_uri()), "plan")
-        index = _planned(batch, params)
+        index = _planned(batch, params, now)
         seconds = time.monotonic() - begun_s
         cut = batch.params()
         rejects = list(islice(_rejects(Path(folder), batch), REJECTS_SHOWN))
@@ -84,7 +88,7 @@ def plan(
     if as_json:
         print(json.dumps(figures))
     else:
-        _tell(figures, index, cut, rejects)
+        _tell(figures, index, cut, rejects, now)
 
 
 def _peak_memory_mb() -> int:
@@ -97,7 +101,7 @@ def _peak_memory_mb() -> int:
     return most // (_MB * _MB if sys.platform == "darwin" else _MB)
 
 
-def _planned(batch: Batch, params: dict[str, Any]) -> Index:
+def _planned(batch: Batch, params: dict[str, Any], now: Speeds) -> Index:
     # No word of it in the live progress: there is no such batch.
     alone = settings().model_copy(update={"redis_url": SecretStr("")})
     with Bar(*_COLUMNS, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -106,6 +110,7 @@ def _planned(batch: Batch, params: dict[str, Any]) -> Index:
             batch,
             params,
             alone,
+            **now,
             on_progress=lambda done, total: bar.update(row, completed=done, total=total),
         )
 
@@ -116,7 +121,7 @@ def _rejects(folder: Path, batch: Batch) -> Any:
             yield Reject.model_validate_json(line)
 
 
-def _tell(figures: dict[str, Any], index: Index, params: Params, rejects: list[Reject]) -> None:
+def _tell(figures: dict[str, Any], index: Index, params: Params, rejects: list[Reject], now: Speeds) -> None:
     out = Console(soft_wrap=True, highlight=False)
     out.print(f"items    {index.items:>12,}")
     out.print(f"rejects  {index.rejects:>12,}")
@@ -124,7 +129,8 @@ def _tell(figures: dict[str, Any], index: Index, params: Params, rejects: list[R
     out.print(f"chunks   {figures['chunks']:>12,}  {sizes}")
     out.print(f"shards   {figures['shards']:>12,}  of at most {params.shard_chunks:,} chunks")
     if index.items:
-        out.print(f"duration {_duration(index):>12}  by the stage table's seconds and servers")
+        by = "the servers that are ready now" if now["servers"] else "the servers of the stage table"
+        out.print(f"duration {_duration(index, now):>12}  by {by}")
     out.print(f"planned in {figures['seconds']} s with at most {figures['peak_memory_mb']} MB of memory")
     if rejects:
         out.print("\nThe first rejects:" if index.rejects > len(rejects) else "\nThe rejects:")
@@ -134,10 +140,11 @@ def _tell(figures: dict[str, Any], index: Index, params: Params, rejects: list[R
         out.print(escape(f"  {where}: {what}"))
 
 
-def _duration(index: Index) -> str:
+def _duration(index: Index, now: Speeds) -> str:
     """How long the flow's narrowest stage takes for all items."""
-    stages = [STAGES[name] for name in FLOWS[index.flow].stages]
-    seconds = index.items * max(stage.seconds_per_item / max(1, stage.servers) for stage in stages)
+    names = FLOWS[index.flow].stages
+    servers = {name: max(1, now["servers"].get(name, STAGES[name].servers)) for name in names}
+    seconds = index.items * max(now["rates"][name] / servers[name] for name in names)
     units = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
     name, unit = next((pair for pair in units if seconds >= 2 * pair[1]), units[-1])
     return f"{seconds / unit:.0f} {name}s"

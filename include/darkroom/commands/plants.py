@@ -15,6 +15,7 @@ from darkroom.rest.api import FINAL_STATES, AirflowApi, ApiError, Run
 from darkroom.results.summary import Summary
 from darkroom.settings import settings
 from darkroom.sources import from_here, look_up
+from darkroom.stages.options import check_options
 from darkroom.views.looking import Lookout, Steering
 from darkroom.views.outlook import Outlook
 from darkroom.views.sight import Sight
@@ -33,12 +34,14 @@ class Plant(Protocol):
         """How often it may be looked at."""
         ...
 
-    def admit(self, source: str, flow: str, force: bool, callback_url: str | None = None) -> str:
+    def admit(
+        self, source: str, flow: str, options: dict[str, Any], force: bool, callback_url: str | None = None
+    ) -> str:
         """Refuse a batch that could not be planned; its source as the plant names it.
 
         Raises:
-            BadRequest: the source is not there or not allowed, nor the host to be called back; PlantFull: too
-                much waits, and nobody insists.
+            BadRequest: options are wrong, the source is not there or not allowed, nor the host to be called
+                back; PlantFull: too much waits, and nobody insists.
         """
         ...
 
@@ -93,10 +96,13 @@ class Here:
     def _live(self) -> Lookout:
         return Lookout.at(redis_url())
 
-    def admit(self, source: str, flow: str, force: bool, callback_url: str | None = None) -> str:
+    def admit(
+        self, source: str, flow: str, options: dict[str, Any], force: bool, callback_url: str | None = None
+    ) -> str:
         """What can be checked before a run is started is checked."""
         if flow not in FLOWS:
             raise BadRequest(f"--flow {flow!r}: choose one of {', '.join(FLOWS)}")
+        check_options(flow, options)
         if callback_url:
             refuse_callback(callback_url, settings().callback_hosts)
         found = from_here(source)  # the plant looks from its own folder

@@ -24,8 +24,8 @@ def show(batch: Annotated[str, typer.Argument(help="Name of the batch.")], as_js
     other flows: route, flow, batch_id, source, items), seen (epoch seconds).
 
     Of each stage: stage, planned, done, rejected, failed, in_flight, again, remaining, items_per_s, waits. Of
-    each host: host, stage, done, rejected, failed, in_flight, items_per_s, share, seconds_per_item, doing,
-    updated.
+    each host: host, stage, done, rejected, failed, in_flight, items_per_s, share, seconds_per_item,
+    time_left_s (of the chunks that it has now), doing, updated.
 
     For example:
 

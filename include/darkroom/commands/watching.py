@@ -17,7 +17,7 @@ from darkroom.views.outlook import HostView, Outlook, StageView
 
 PLAIN_EVERY_S = 5.0
 _HEADINGS = (
-    "host", "stage", "done", "failed", "rejected", "in flight", "items /s", "share", "s /item",
+    "host", "stage", "done", "failed", "rejected", "in flight", "items /s", "share", "s /item", "left",
     "what it does",
 )  # fmt: skip
 _NEVER_CUT = (0, 2)
@@ -132,7 +132,8 @@ def _hosts(hosts: Sequence[HostView]) -> Table:
             host.host, host.stage,
             *(f"{count:,}" for count in (host.done, host.failed, host.rejected, host.in_flight)),
             f"{host.items_per_s:.2f}", f"{host.share:.0%}",
-            "" if host.seconds_per_item is None else f"{host.seconds_per_item:.3g}", host.doing,
+            "" if host.seconds_per_item is None else f"{host.seconds_per_item:.3g}",
+            _range(host.time_left_s), host.doing,
         )
         for host in hosts
     ]  # fmt: skip
@@ -153,6 +154,10 @@ def _hosts(hosts: Sequence[HostView]) -> Table:
     return table
 
 
+def _range(left: Forecast | None) -> str:
+    return f"{duration(left.low)} to {duration(left.high)}" if left and left.seconds else ""
+
+
 def _finished(stage: StageView) -> int:
     return stage.done + stage.rejected + stage.failed
 
@@ -168,4 +173,4 @@ def _left(look: Outlook) -> list[str]:
     left: Forecast | None = look.time_left_s
     if left is None or not left.seconds:
         return []
-    return [f"about {duration(left.seconds)} left ({duration(left.low)} to {duration(left.high)})"]
+    return [f"about {duration(left.seconds)} left ({_range(left)})"]

@@ -7,6 +7,7 @@ An item of a batch waits for every stage that has not finished with it. What a s
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypedDict
 
 from darkroom.errors import PlantFull
 from darkroom.fleet.servers import Fleet, FleetUnknown
@@ -85,6 +86,24 @@ def ready_servers(fleet: Fleet) -> dict[str, int]:
         if server.state is State.READY:
             ready[server.stage] = ready.get(server.stage, 0) + 1
     return ready
+
+
+class Speeds(TypedDict):
+    """What a plan is cut by, as `plan_batch` takes it."""
+
+    rates: dict[str, float]
+    """Seconds per item of an average server, by stage."""
+    servers: dict[str, int]
+    """Ready ones, by stage; a stage that has none is not in it."""
+
+
+def speeds(redis_url: str) -> Speeds:
+    """What the plant can do now; without a Redis, what the stage table says."""
+    rates = Rates(redis_url)
+    return {
+        "rates": {stage: seconds_per_item(rates, stage) for stage in STAGES},
+        "servers": ready_servers(Fleet(redis_url)),
+    }
 
 
 def refuse_when_full(waiting: Backlog, limit_h: float, now: datetime | None = None) -> None:

@@ -21,6 +21,7 @@ from darkroom.monitor.refusals import refusals
 from darkroom.rest.api import CHILD_DAG_ID, FINAL_STATES, Run
 from darkroom.settings import settings
 from darkroom.sources import look_up
+from darkroom.stages.options import check_options
 from darkroom.store.batches import Batch
 from darkroom.store.storage import open_store
 from darkroom.views.looking import Lookout, Steering
@@ -64,6 +65,7 @@ class Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
     source: Annotated[str, Field(min_length=1, max_length=2048)]
     flow: str
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     force: StrictBool = False
     callback_url: str | None = None
 
@@ -96,10 +98,11 @@ def steer(batch_id: str, wish: Wish, session: SessionDep) -> Wish:
 
 @router.post("/batches/check", dependencies=[MAY_START], responses=refusals(429))
 def check(wanted: Wanted) -> Wanted:
-    """Refuse what `plan` would: a source that is not there or not allowed, and a plant that is full."""
+    """Refuse what `plan` would: wrong options, a source that is not there or not allowed, a full plant."""
     here, live = settings(), _live()
     if wanted.flow not in FLOWS:
         raise BadRequest(f"flow {wanted.flow!r}: choose one of {', '.join(FLOWS)}")
+    check_options(wanted.flow, wanted.options)
     look_up(wanted.source, here.source_roots, here.pages)
     if wanted.callback_url:
         refuse_callback(wanted.callback_url, here.callback_hosts)

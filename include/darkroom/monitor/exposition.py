@@ -97,9 +97,9 @@ def _whole(plant: Overview, around: Around) -> Iterator[Metric]:
         states["running",] = states.get(("running",), 0) + plant.batches_left_out
     yield _gauge("darkroom_batches", "Batches that have not ended", states, "state")
     yield _one("darkroom_batches_late", "Batches whose deadline has passed, and that go on", around.late)
-    told = [host.updated for batch in plant.batches for host in batch.outlook.hosts]
-    if told:
-        yield _one("darkroom_last_progress_timestamp_seconds", "When a chunk told of itself last", max(told))
+    if plant.last_progress is not None:
+        yield _one("darkroom_last_progress_timestamp_seconds", "When a chunk told of itself last",
+                   plant.last_progress)  # fmt: skip
     if plant.bottleneck.time_left_s is not None:
         yield _one("darkroom_time_left_seconds", "Until the batches that are running end",
                    plant.bottleneck.time_left_s)  # fmt: skip

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleExcept
 
 from darkroom.flows import FLOWS
 from darkroom.orchestration.children import start_run
-from darkroom.orchestration.tasks import batch_of, speeds, store_patience
+from darkroom.orchestration.tasks import batch_of, store_patience
 from darkroom.orchestration.tracing import to_child
 from darkroom.settings import settings
 
@@ -168,9 +168,11 @@ def _plan_page(pages: "Pages", page: "Page") -> list[str]:
 
 
 def _decide(pages: "Pages") -> "Callable[[str], Params]":
+    from darkroom.live.backlog import speeds
     from darkroom.plans.intake import decider
 
-    return decider(pages.batch.request().flow, settings(), **speeds())
+    here = settings()
+    return decider(pages.batch.request().flow, here, **speeds(here.redis_url.get_secret_value()))
 
 
 def _refuse_cancelled(batch_id: str) -> None:

@@ -1,5 +1,6 @@
 """The light tasks of the DAGs: each one a decorator and a call into the package."""
 
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,20 +23,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 STORE_RETRY_S = 30
 """How soon a task looks again whether the store answers."""
-CHUNKS_AHEAD = 2
-"""Of a shard are left for each lane when the next one begins, which takes some seconds."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 ROUNDS_FOR_UNDONE = 5
 """What is undone is cut again so often in a run and its children, so that a hopeless item ends."""
 
 
 @contextmanager
 def store_patience() -> Iterator[None]:
-    """Put the task back, without spending a try, when the store refuses: a full disk is no failure."""
+    """Put the task back, without spending a try, when the store refuses: a full disk is no failure.
+
+    Nor is one that is full where this machine keeps its temporary files.
+    """
     from darkroom.errors import StoreUnavailable
 
     try:
         yield
-    except StoreUnavailable as error:
+    except (StoreUnavailable, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _FULL:
+            raise
+        log.warning("looking again in %d s, for there is no room or no store: %s", STORE_RETRY_S, error)
         raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=STORE_RETRY_S)) from error
 
 
@@ -80,17 +86,19 @@ def admit() -> None:
     from darkroom.live.progress import Progress
     from darkroom.live.rates import Rates
     from darkroom.orchestration.telling import refuse_untold
-    from darkroom.plans.intake import run_terms
+    from darkroom.plans.intake import check_request, run_terms
     from darkroom.results.routing import ask_of
     from darkroom.settings import settings
 
-    batch, here = _batch(), settings()
-    url, terms = here.redis_url.get_secret_value(), run_terms(get_current_context()["params"])
+    batch, here, params = _batch(), settings(), dict(get_current_context()["params"])
+    url, terms = here.redis_url.get_secret_value(), run_terms(params)
     if terms.callback_url:
         refuse_untold(terms.callback_url)
     if terms.then:
         ask_of(terms.then)
     if terms.not_before and terms.not_before > datetime.now(UTC):
+        with store_patience():
+            check_request(batch, params)  # not hours later
         raise AirflowRescheduleException(terms.not_before)
     if _param("retry") and (control := Control(url)).state(batch.batch_id) == "cancelled":
         control.clear(batch.batch_id)  # else its chunks would stop at once
@@ -102,29 +110,16 @@ def admit() -> None:
 
 def plan() -> list[str]:
     """Read the source, fix the plan; the chunks that this run takes itself: none of a batch of shards."""
+    from darkroom.live.backlog import speeds
     from darkroom.plans.intake import plan_batch
     from darkroom.plans.runs import chunks_here
     from darkroom.settings import settings
 
-    batch = _batch()
+    batch, here = _batch(), settings()
     with store_patience():
-        index = plan_batch(batch, dict(get_current_context()["params"]), settings(), **speeds())
+        now = speeds(here.redis_url.get_secret_value())
+        index = plan_batch(batch, dict(get_current_context()["params"]), here, **now)
         return chunks_here(batch, index)
-
-
-def speeds() -> dict[str, Any]:
-    """What the plant can do now, as `plan_batch` takes it."""
-    from darkroom.fleet.servers import Fleet
-    from darkroom.live.backlog import ready_servers, seconds_per_item
-    from darkroom.live.rates import Rates
-    from darkroom.settings import settings
-
-    url = settings().redis_url.get_secret_value()
-    rates = Rates(url)
-    return {
-        "rates": {stage: seconds_per_item(rates, stage) for stage in STAGES},
-        "servers": ready_servers(Fleet(url)),
-    }
 
 
 def take_chunks() -> list[str]:
@@ -171,15 +166,18 @@ def next_shard(after: int) -> dict[str, Any] | None:
         return None
     number, chunks = next(iter(left.items()))
     flow = FLOWS[index.flow]
-    first = STAGES[flow.stages[0]]
-    servers = ready_servers(Fleet(settings().redis_url.get_secret_value())).get(first.name, 1)
+    servers = ready_servers(Fleet(settings().redis_url.get_secret_value()))
+    before_last = [STAGES[name].lanes_per_server * servers.get(name, 1) for name in flow.stages[:-1]]
     child = child_run_id(batch.batch_id, run_id, f"shard{number:03d}")
     return _child(child, round=index.round, shard=number) | {
         "chunks": chunks,
         "turn": {
             "first": f"{flow.group_id}.{flow.stages[0]}",
-            "count": max(1, chunks - CHUNKS_AHEAD * first.lanes_per_server * servers),
+            # All: Airflow goes by map index, so what is left would come after as many chunks of the next.
+            "count": chunks,
             "last": f"{flow.group_id}.{flow.stages[-1]}",
+            # A shard's chunks, beside those that the lanes of the stages before it have in hand.
+            "room": chunks + sum(before_last),
         },
     }
 
@@ -222,19 +220,15 @@ def leftovers() -> list[dict[str, Any]]:
 
 def _as_measured(first: "Params") -> "Params":
     """How to cut what is left: by what the batch's own chunks have shown, and the servers that are there."""
-    from darkroom.fleet.servers import Fleet
-    from darkroom.live.backlog import ready_servers, seconds_per_item
-    from darkroom.live.rates import Rates
+    from darkroom.live.backlog import speeds
     from darkroom.plans.planning import decide_params
     from darkroom.settings import settings
 
     here = settings()
-    url = here.redis_url.get_secret_value()
-    rates = Rates(url)
+    now = speeds(here.redis_url.get_secret_value())
     return decide_params(
         first.fingerprint, first.flow, min_chunk_s=here.min_chunk_s, max_chunk_s=here.max_chunk_s,
-        shard_chunks=first.shard_chunks, servers=ready_servers(Fleet(url)),
-        seconds_per_item={stage: seconds_per_item(rates, stage) for stage in FLOWS[first.flow].stages},
+        shard_chunks=first.shard_chunks, servers=now["servers"], seconds_per_item=now["rates"],
     )  # fmt: skip
 
 

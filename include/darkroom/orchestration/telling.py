@@ -81,15 +81,21 @@ def post(event: dict[str, Any]) -> str:
     """Sign the event and post it; what does not get through waits for its next try without a slot."""
     from darkroom.delivery.webhook import deliver, message_id
     from darkroom.errors import CallbackGone, HostNotAllowed
+    from darkroom.live.gone import Gone
     from darkroom.settings import settings
 
-    url = get_current_context()["params"]["callback_url"]
-    msg_id = message_id(event["data"]["batch_id"], event["type"], event["timestamp"])
+    url, batch_id = get_current_context()["params"]["callback_url"], event["data"]["batch_id"]
+    msg_id = message_id(batch_id, event["type"], event["timestamp"])
+    gone = Gone(settings().redis_url.get_secret_value())
+    if gone.knows(batch_id, url):
+        raise AirflowFailException(f"{msg_id} is not sent: to an earlier event the answer was 410 Gone")
     try:
         status = deliver(url, msg_id, event, _secrets(), settings().callback_hosts)
     except (CallbackGone, HostNotAllowed) as error:
+        if isinstance(error, CallbackGone):
+            gone.add(batch_id, url)
         raise AirflowFailException(f"{msg_id} is not sent again: {error}") from error
-    return f"{msg_id} delivered: {event['type']} of batch {event['data']['batch_id']}, answer {status}"
+    return f"{msg_id} delivered: {event['type']} of batch {batch_id}, answer {status}"
 
 
 def _secrets() -> str:

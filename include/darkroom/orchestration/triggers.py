@@ -15,6 +15,8 @@ from darkroom.settings import settings
 
 log = logging.getLogger(__name__)
 _POLL_S = 2.0
+_TURN_POLL_S = 1.0
+"""Lanes may wait for the next shard meanwhile."""
 _LOOK_S = 10.0
 """How often somebody looks into a store whether something is there: a request each time."""
 _LATE_S = 60.0
@@ -28,47 +30,49 @@ _HANDED_OUT = [
 Not `deferred`: a chunk of a paused batch has its turn still before it, and a shard that begins while it is
 paused only fills the triggerer.
 """
+_HAD = [state for state in _HANDED_OUT if state != "up_for_reschedule"]
+"""Without those that a server that is not ready has put back: they wait as before."""
 
 
 class HandedOut(BaseTrigger):
     """Fires when a shard leaves room for the next one.
 
-    It has handed out `count` chunks to its first stage, or ended; and in the runs that are open no more
-    chunks wait for the last stage than it has itself: else, where that is slowest, run after run would open.
+    It has handed out `count` chunks to its first stage, or ended; and in the runs that are open no more than
+    `room` chunks have not come to the last stage: else, where that is slowest, run after run would open.
     """
 
     def __init__(
-        self, dag_id: str, run_id: str, first: str, count: int, last: str, chunks: dict[str, int]
+        self, dag_id: str, run_id: str, first: str, count: int, last: str, room: int, chunks: dict[str, int]
     ) -> None:
         """Wait for `run_id`; `first` and `last` are task ids, `chunks` says how many each open run has."""
         super().__init__()
-        self.dag_id, self.run_id, self.first, self.count, self.last, self.chunks = (
-            dag_id, run_id, first, count, last, chunks,
+        self.dag_id, self.run_id, self.first, self.count, self.last, self.room, self.chunks = (
+            dag_id, run_id, first, count, last, room, chunks,
         )  # fmt: skip
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """How the triggerer makes it again."""
-        names = ("dag_id", "run_id", "first", "count", "last", "chunks")
+        names = ("dag_id", "run_id", "first", "count", "last", "room", "chunks")
         fields = {name: getattr(self, name) for name in names}
         return f"{type(self).__module__}.{type(self).__qualname__}", fields
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look now and then."""
-        while not (await self._out() and await self._waiting() <= self.chunks[self.run_id]):
-            await asyncio.sleep(_POLL_S)
+        while not (await self._out() and await self._waiting() <= self.room):
+            await asyncio.sleep(_TURN_POLL_S)
         yield TriggerEvent(True)
 
     async def _out(self) -> bool:
         if await self._ended(self.run_id):
             return True
-        return await self._handed_out(self.first, [self.run_id]) >= self.count
+        return await self._count(self.first, [self.run_id], _HANDED_OUT) >= self.count
 
     async def _waiting(self) -> int:
-        """Chunks that no worker of the last stage has had yet."""
+        """Chunks that have not come to a worker of the last stage, or were put back by one."""
         if self.first == self.last:
             return 0
         runs = [run_id for run_id in self.chunks if not await self._ended(run_id)]
-        out = await self._handed_out(self.last, runs) if runs else 0
+        out = await self._count(self.last, runs, _HAD) if runs else 0
         return sum(self.chunks[run_id] for run_id in runs) - out
 
     async def _ended(self, run_id: str) -> bool:
@@ -77,12 +81,12 @@ class HandedOut(BaseTrigger):
         count = sync_to_async(RuntimeTaskInstance.get_dr_count)
         return bool(await count(dag_id=self.dag_id, run_ids=[run_id], states=["success", "failed"]))
 
-    async def _handed_out(self, task_id: str, run_ids: list[str]) -> int:
+    async def _count(self, task_id: str, run_ids: list[str], states: list[str]) -> int:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
         count = sync_to_async(RuntimeTaskInstance.get_ti_count)
         of = {"dag_id": self.dag_id, "run_ids": run_ids, "task_ids": [task_id]}
-        return int(await count(**of, states=_HANDED_OUT))
+        return int(await count(**of, states=states))
 
 
 class Resumed(BaseTrigger):

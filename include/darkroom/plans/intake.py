@@ -14,17 +14,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from darkroom.errors import BadRequest, InvalidItem, SourceChanged
+from darkroom.errors import BadRequest, NotPlanned, SourceChanged
 from darkroom.flows import FLOWS
 from darkroom.inputs import roots_of
 from darkroom.live.progress import PlanNow, Progress
-from darkroom.plans.planning import Params, chunk_sizes, decide_params, shards
+from darkroom.plans.planning import Params, decide_params, shards
 from darkroom.plans.spool import ItemSpool, RejectSpool
 from darkroom.records import BatchRequest, Item, Reject, RunTerms
 from darkroom.settings import Settings
 from darkroom.sources import OnProgress, Reading, open_source, read
 from darkroom.sources.lines import doubled
-from darkroom.stages.options import parse_options
+from darkroom.stages.options import check_options
 from darkroom.store.batches import Batch, Index, chunk_id, round_id
 from darkroom.store.plan_table import read_plan
 
@@ -83,8 +83,27 @@ def keep_request(batch: Batch, params: dict[str, Any]) -> BatchRequest:
     """
     request = _request(batch, params)
     if not batch.save_request(request) and not _same(batch.request(), request):
-        raise BadRequest(f"batch_id {batch.batch_id!r} is taken by a different request; choose another")
+        raise _taken(batch)
     return request
+
+
+def _taken(batch: Batch) -> BadRequest:
+    return BadRequest(f"batch_id {batch.batch_id!r} is taken by a different request; choose another")
+
+
+def check_request(batch: Batch, params: dict[str, Any]) -> None:
+    """Refuse what a run asks for, as far as that can be told before its source is read.
+
+    Raises:
+        BadRequest: as `keep_request`.
+    """
+    request = _request(batch, params)
+    try:
+        known = batch.request()
+    except NotPlanned:
+        return
+    if not _same(known, request):
+        raise _taken(batch)
 
 
 def decider(
@@ -122,13 +141,7 @@ def _request(batch: Batch, params: dict[str, Any]) -> BatchRequest:
         request = BatchRequest(**{**asked, "batch_id": batch.batch_id})
     except ValidationError as error:
         raise _bad_param(error) from error
-    for stage, options in request.options.items():
-        if stage not in FLOWS[request.flow].stages:
-            raise BadRequest(f"options.{stage}: flow {request.flow} has no stage {stage!r}")
-        try:
-            parse_options(stage, options)
-        except InvalidItem as error:
-            raise BadRequest(f"options.{stage}: {error}") from error
+    check_options(request.flow, request.options)
     return request
 
 
@@ -183,9 +196,7 @@ def save_chunks(
 
     The chunks of the first round are named after `prefix`, if it is planned piece by piece.
     """
-    sizes = chunk_sizes(
-        count, params.servers, params.k, params.min_items, params.cap_items, last_items=params.last_items
-    )
+    sizes = params.sizes(count)
     prefix = round_id(number, asked_by) if number else prefix
     chunk_ids = [chunk_id(n, prefix) for n in range(len(sizes))]
     for name, chunk in zip(chunk_ids, cut(sizes), strict=True):

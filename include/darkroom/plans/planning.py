@@ -28,8 +28,9 @@ K_LAST = 4
 SLOWEST = 5
 """A server may be this many times slower than the average one and still end every chunk that it takes."""
 SHARD_CHUNKS = 8
-"""Chunks in one run for each server: some four for each of its lanes. More only wait, and each that waits
-costs Airflow's scheduler queries in each of its rounds, for which everybody waits: docs/adr/0009."""
+"""Chunks in one run of a flow of several stages, for each server: some four for each of its lanes. More only
+wait for the stage before, and each that does costs Airflow's scheduler queries in each of its rounds, for
+which everybody waits: docs/adr/0009."""
 LEAST_SHARD_CHUNKS = 16
 """In one run, however few servers: to start another takes some seconds."""
 START_S = 120
@@ -55,11 +56,22 @@ class Params(Record):
     last_items: Annotated[int, Field(ge=1)] | None = None
     """Of the last chunks: smaller, as at the end all wait for the slowest server. None: `min_items`."""
     cap_items: Annotated[int, Field(ge=1)]
+    k_last: Annotated[int, Field(ge=1)] = K_LAST
+    """As `k`, of the last chunks."""
+    max_chunks: Annotated[int, Field(ge=1)] = MAX_CHUNKS
+    """Above that they grow."""
     shard_chunks: Annotated[int, Field(ge=1)] = 256
     """Chunks in one run, at most: see `shards`."""
     models: dict[str, str]
     """Per stage: name and version of its weights."""
     schema_version: int = SCHEMA_VERSION
+
+    def sizes(self, n_items: int) -> list[int]:
+        """Items per chunk, as `chunk_sizes`."""
+        return chunk_sizes(
+            n_items, self.servers, self.k, self.min_items, self.cap_items, self.max_chunks, self.last_items,
+            self.k_last,
+        )  # fmt: skip
 
 
 def decide_params(
@@ -80,7 +92,8 @@ def decide_params(
         flow: name of the flow.
         min_chunk_s: a chunk shorter than this costs more to schedule than to run.
         max_chunk_s: a chunk longer than this is lost too expensively with its host.
-        shard_chunks: the limit of `Params.shard_chunks`, which is less where there are few servers.
+        shard_chunks: the limit of `Params.shard_chunks`, which is less where a flow has several stages and
+            few servers.
         k: see `Params.k`; by default enough for servers that are unequal, if there are several.
         seconds_per_item: measured rates per stage, over those of the table.
         servers: live servers per stage, over those of the table.
@@ -97,6 +110,8 @@ def decide_params(
     )))  # fmt: skip
     min_items = min(cap_items, max(1, math.ceil(min_chunk_s / slowest_s)))
     alone = live[limiting.name] == 1
+    if len(stages) > 1:
+        shard_chunks = min(shard_chunks, max(LEAST_SHARD_CHUNKS, SHARD_CHUNKS * live[limiting.name]))
     return Params(
         fingerprint=fingerprint,
         flow=flow,
@@ -106,7 +121,7 @@ def decide_params(
         min_items=min_items,
         last_items=min_items if alone else -(-min_items // 2),
         cap_items=cap_items,
-        shard_chunks=min(shard_chunks, max(LEAST_SHARD_CHUNKS, SHARD_CHUNKS * live[limiting.name])),
+        shard_chunks=shard_chunks,
         models={stage.name: stage.model for stage in stages},
     )
 
@@ -119,11 +134,12 @@ def chunk_sizes(
     cap_items: int = 1_000_000,
     max_chunks: int = MAX_CHUNKS,
     last_items: int | None = None,
+    k_last: int = K_LAST,
 ) -> list[int]:
     """Items per chunk, in the order they are to run; they add up to `n_items`.
 
     Each is `clamp(ceil(remaining / (k * servers)), min_items, cap_items)`, or less at the end: where
-    `ceil(remaining / (K_LAST * servers))` is below `min_items` it is that, and `last_items` at least. Only
+    `ceil(remaining / (k_last * servers))` is below `min_items` it is that, and `last_items` at least. Only
     the very last may be smaller. Where that makes more than `max_chunks`, all limits grow by the same,
     smallest sufficient factor (to the percent).
 
@@ -131,7 +147,7 @@ def chunk_sizes(
         ValueError: a limit is below 1, or the limits are the wrong way round.
     """
     last_items = min(last_items or min_items, min_items)
-    if n_items < 0 or min(servers, k, min_items, last_items, max_chunks) < 1 or cap_items < min_items:
+    if n_items < 0 or min(servers, k, k_last, min_items, last_items, max_chunks) < 1 or cap_items < min_items:
         raise ValueError(f"no chunks: {n_items=} {servers=} {k=} {min_items=} {cap_items=} {max_chunks=}")
 
     def cut(percent: int) -> list[int] | None:
@@ -143,7 +159,7 @@ def chunk_sizes(
             if len(sizes) == max_chunks:
                 return None
             size = max(
-                min(high, -(-remaining // (k * servers))), min(low, -(-remaining // (K_LAST * servers)))
+                min(high, -(-remaining // (k * servers))), min(low, -(-remaining // (k_last * servers)))
             )
             sizes.append(size := min(remaining, max(last, size)))
             remaining -= size

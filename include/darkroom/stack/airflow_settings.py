@@ -70,6 +70,7 @@ SETTINGS = tuple(Setting(*row) for row in (
     ("workers", "execution_api_timeout", "15", "15", "default 5: a loaded machine answers late, and that is no failure"),
     ("celery", "broker_url", "$broker_url", None, "Valkey, password generated"),
     ("celery", "result_backend", "$result_backend", None, "Valkey instead of PostgreSQL: no database password on GPU hosts"),
+    ("celery", "extra_celery_config", '{"result_expires": 86400}', '{"result_expires": 86400}', "results of tasks, in Valkey, go after a day: nobody reads them later"),
     ("celery", "worker_concurrency", "4", "8", "of the worker for light work; a GPU worker has as many slots as lanes"),
     ("celery", "sync_parallelism", "1", "1", "the default starts a pool of processes at every executor heartbeat with more than one task to send"),
     ("celery", "operation_timeout", "5", "5", "default 1: on a loaded machine sending a task takes longer, and it would count as not sent"),

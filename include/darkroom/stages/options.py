@@ -3,12 +3,13 @@
 The trigger form derives its JSON Schema from these, so nothing here imports a runtime.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from darkroom.errors import BadRequest, InvalidItem
-from darkroom.flows import STAGES, Stage
+from darkroom.flows import FLOWS, STAGES, Stage
 from darkroom.loading import load_class
 
 MAX_PIXELS = 40_000_000
@@ -129,6 +130,21 @@ def parse_options(stage: str, options: dict[str, Any]) -> Options:
         KeyError: no such stage.
     """
     return parse_as(options_of(STAGES[stage]), options)
+
+
+def check_options(flow: str, options: Mapping[str, dict[str, Any]]) -> None:
+    """Refuse options that a stage does not take, or of a stage that the flow does not have.
+
+    Raises:
+        BadRequest: which, and why.
+    """
+    for stage, given in options.items():
+        if stage not in FLOWS[flow].stages:
+            raise BadRequest(f"options.{stage}: flow {flow} has no stage {stage!r}")
+        try:
+            parse_options(stage, given)
+        except InvalidItem as error:
+            raise BadRequest(f"options.{stage}: {error}") from error
 
 
 def explain(error: ValidationError, prefix: str) -> str:

@@ -53,6 +53,9 @@ class HostView:
     """Of the items that its stage has computed for this batch: 0 to 1."""
     seconds_per_item: float | None
     """Of its model's time, for this batch; before its first item, as measured in others; None: not yet."""
+    time_left_s: Forecast | None
+    """Until it has done the chunks that it has now; then it takes others, so that all end together. None: it
+    has none."""
     doing: str
     """The chunks it runs, or why it runs none."""
     updated: float
@@ -168,6 +171,7 @@ def _host(seen: Snapshot, host: HostNow, measured: Mapping[str, float], all_comp
         items_per_s=round(host.items_per_s, 4),
         share=round(host.computed / all_computed, 4) if all_computed else 0.0,
         seconds_per_item=_seconds_per_item(host, measured),
+        time_left_s=_host_left(host, measured),
         doing=_doing(host, seen.seen),
         updated=host.updated,
     )
@@ -177,6 +181,19 @@ def _seconds_per_item(host: HostNow, measured: Mapping[str, float]) -> float | N
     if host.computed and host.busy_s:
         return round(host.busy_s / host.computed, 4)
     return measured.get(host.host)
+
+
+def _host_left(host: HostNow, measured: Mapping[str, float]) -> Forecast | None:
+    if not host.chunks or host.stage not in STAGES:
+        return None
+    return forecast(host.in_flight, {host.host: _now_s(host, measured)})
+
+
+def _now_s(host: HostNow, measured: Mapping[str, float]) -> float:
+    """Seconds per item at its pace of now; at the begin of a chunk, as it was measured before."""
+    if host.chunks and host.items_per_s and host.over_s >= RECENT_S / 2:
+        return 1 / host.items_per_s
+    return _seconds_per_item(host, measured) or STAGES[host.stage].seconds_per_item
 
 
 def _works(host: HostNow, seen: float) -> bool:
@@ -209,17 +226,10 @@ def _time_left(
 
 
 def _stage_left(seen: Snapshot, stage: StageView, measured: Mapping[str, float]) -> Forecast | None:
-    row = STAGES[stage.stage]
-    rates: dict[str, float] = {}
     hosts = [host for host in seen.hosts if host.stage == stage.stage and _works(host, seen.seen)]
-    for host in hosts:
-        if host.chunks and host.items_per_s and host.over_s >= RECENT_S / 2:
-            rates[host.host] = 1 / host.items_per_s
-        else:
-            rates[host.host] = _seconds_per_item(host, measured) or row.seconds_per_item
     return forecast(
         stage.remaining,
-        rates,
+        {host.host: _now_s(host, measured) for host in hosts},
         max((host.largest_chunk for host in hosts), default=0),
-        lanes_per_server=row.lanes_per_server,
+        lanes_per_server=STAGES[stage.stage].lanes_per_server,
     )

@@ -232,6 +232,8 @@ class Overview(_Told):
     batches_left_out: int
     """Running batches that are too many to be shown; they count everywhere else."""
     servers: list[ServerNow]
+    last_progress: float | None = None
+    """When a chunk of any batch told of itself last, in epoch seconds. Null: none did lately."""
     slots: list[float]
     """Begin of each time slot of `items_per_s`, in epoch seconds; the last one goes on."""
     slot_s: float

@@ -79,6 +79,7 @@ class Surveyor:
             batches=[_batch(name, batches[name], airflow, measured) for name in (*open_ones[:SHOWN], *over)],
             batches_left_out=max(0, len(open_ones) - SHOWN),
             servers=[figures.server(one) for one in sorted(servers, key=lambda s: (s.stage, s.host, s.name))],
+            last_progress=max((one.snapshot.updated for one in batches.values()), default=0.0) or None,
             slots=list(measured.slots),
             slot_s=SLOT_S,
             pictures=[PictureNow.model_validate(one) for one in meter.pictures()],

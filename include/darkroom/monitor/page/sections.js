@@ -194,7 +194,10 @@ function drawServer(row, one) {
   write(doing, one.chunks.map((chunk) => `${chunk.batch_id} ${chunk.chunk_id}`).join(", "));
   write(pace, `${words.rate(one.items_per_s)}, ${one.usual_items_per_s === null ? "–" : words.rate(one.usual_items_per_s)}`);
   pace.classList.toggle("slow", slow(one));
-  write(device, gpu ? `${gpu.name} (${gpu.index}), ${words.celsius(gpu.temperature_c)}` : one.device);
+  write(device, gpu ? [
+    `${gpu.name} (${gpu.index})`, words.celsius(gpu.temperature_c),
+    `${words.megabytes(gpu.memory_used_mb)} / ${words.megabytes(gpu.memory_total_mb)}`,
+  ].join(", ") : one.device);
   write(memory, `${words.megabytes(one.memory_mb)} / ${words.megabytes(one.memory_limit_mb)}`);
   const again = one.last_end ? [say("restarted", { why: one.last_end })] : [];
   const xid = gpu?.xid_errors.length ? [`Xid ${gpu.xid_errors.join(", ")}`] : [];
