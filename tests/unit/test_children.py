@@ -102,7 +102,9 @@ def test_a_run_that_takes_its_chunks_itself_starts_no_shard(
     assert (found and found["conf"]["shard"]) == starts
 
 
-def test_there_is_room_for_what_the_lanes_before_the_last_stage_have_in_hand(tmp_path, setting, monkeypatch):
+def test_there_is_room_for_what_the_lanes_have_in_hand_and_a_little_more_for_the_last_stage(
+    tmp_path, setting, monkeypatch
+):
     setting(store=(tmp_path / "store").as_uri(), redis_url="redis://127.0.0.1:1/0")
     batch = Batch(open_store((tmp_path / "store").as_uri()), "b1")
     batch.save_params(decide_params("f", "A_C", min_chunk_s=1, max_chunk_s=1, shard_chunks=4))
@@ -112,6 +114,6 @@ def test_there_is_room_for_what_the_lanes_before_the_last_stage_have_in_hand(tmp
     context = {"params": {"batch_id": "b1"}, "run_id": "b1"}
     monkeypatch.setattr(tasks, "get_current_context", lambda: context)
     found = tasks.next_shard(0)
-    lanes = 50 * STAGES["generate"].lanes_per_server
-    count, room = found["chunks"], found["chunks"] + lanes
+    lanes = {name: STAGES[name].lanes_per_server for name in ("generate", "inspect")}
+    count, room = found["chunks"], 50 * lanes["generate"] + 2 * lanes["inspect"]
     assert found["turn"] == {"first": "a_c.generate", "count": count, "last": "a_c.inspect", "room": room}

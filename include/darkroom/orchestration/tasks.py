@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 STORE_RETRY_S = 30
 """How soon a task looks again whether the store answers."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+CHUNKS_AHEAD = 2
+"""For each lane of the last stage may wait for it when the next shard begins, so that none stands idle."""
 ROUNDS_FOR_UNDONE = 5
 """What is undone is cut again so often in a run and its children, so that a hopeless item ends."""
 
@@ -167,7 +169,7 @@ def next_shard(after: int) -> dict[str, Any] | None:
     number, chunks = next(iter(left.items()))
     flow = FLOWS[index.flow]
     servers = ready_servers(Fleet(settings().redis_url.get_secret_value()))
-    before_last = [STAGES[name].lanes_per_server * servers.get(name, 1) for name in flow.stages[:-1]]
+    *before, last = (STAGES[name].lanes_per_server * servers.get(name, 1) for name in flow.stages)
     child = child_run_id(batch.batch_id, run_id, f"shard{number:03d}")
     return _child(child, round=index.round, shard=number) | {
         "chunks": chunks,
@@ -176,8 +178,7 @@ def next_shard(after: int) -> dict[str, Any] | None:
             # All: Airflow goes by map index, so what is left would come after as many chunks of the next.
             "count": chunks,
             "last": f"{flow.group_id}.{flow.stages[-1]}",
-            # A shard's chunks, beside those that the lanes of the stages before it have in hand.
-            "room": chunks + sum(before_last),
+            "room": sum(before) + CHUNKS_AHEAD * last,  # beside those that are in hand
         },
     }
 
