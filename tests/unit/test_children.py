@@ -27,7 +27,7 @@ class Round:
         if number is None:
             return None
         run_id = f"b1__shard{number:03d}"
-        turn = {"first": "a_c.generate", "count": 24, "last": "a_c.inspect", "room": 40}
+        turn = {"first": "a_c.generate", "last": "a_c.inspect", "room": 40}
         conf = {"batch_id": "b1", "shard": number}
         return {"trigger_run_id": run_id, "conf": conf, "chunks": 32 + number, "turn": turn}
 
@@ -115,5 +115,6 @@ def test_there_is_room_for_what_the_lanes_have_in_hand_and_a_little_more_for_the
     monkeypatch.setattr(tasks, "get_current_context", lambda: context)
     found = tasks.next_shard(0)
     lanes = {name: STAGES[name].lanes_per_server for name in ("generate", "inspect")}
-    count, room = found["chunks"], 50 * lanes["generate"] + 2 * lanes["inspect"]
-    assert found["turn"] == {"first": "a_c.generate", "count": count, "last": "a_c.inspect", "room": room}
+    room = 50 * lanes["generate"] + 2 * lanes["inspect"]
+    assert found["turn"] == {"first": "a_c.generate", "last": "a_c.inspect", "room": room}
+    assert found["chunks"] == 4

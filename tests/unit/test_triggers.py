@@ -58,9 +58,9 @@ def begins(trigger):
     return True
 
 
-def after(number, last=FIRST, **chunks):
-    """The next one may begin when so many chunks of the newest are out."""
-    return HandedOut("shard_flow", NEWEST, FIRST, number, last, room=10, chunks={NEWEST: 10} | chunks)
+def after(chunks, last=FIRST, **older):
+    """The next one may begin when the newest, which has so many chunks, leaves room."""
+    return HandedOut("shard_flow", NEWEST, FIRST, last, room=10, chunks={NEWEST: chunks} | older)
 
 
 def test_a_shard_begins_when_the_one_before_has_handed_out_its_chunks(plant):
@@ -95,19 +95,19 @@ def test_where_the_last_stage_is_slowest_it_begins_when_few_wait_for_that(
     plant.chunks[NEWEST, FIRST] = Counter(success=10)
     plant.chunks[NEWEST, LAST] = Counter(success=newest_judged, up_for_reschedule=put_back)
     plant.chunks[OLDER, LAST] = Counter(running=older_judged)
-    assert begins(after(8, LAST, **{OLDER: 10})) is room
+    assert begins(after(10, LAST, **{OLDER: 10})) is room
 
 
 def test_chunks_of_a_run_that_ended_wait_for_nothing_also_if_it_never_made_them(plant):
     plant.chunks[NEWEST, FIRST] = Counter(success=10)
     plant.ended = {OLDER}
-    assert begins(after(8, LAST, **{OLDER: 10}))
+    assert begins(after(10, LAST, **{OLDER: 10}))
     plant.ended = {OLDER, NEWEST}
-    assert begins(after(8, LAST, **{OLDER: 10}))
+    assert begins(after(10, LAST, **{OLDER: 10}))
 
 
 def test_the_triggerer_makes_it_again_from_what_is_kept(plant):
-    path, fields = after(8, LAST, **{OLDER: 10}).serialize()
+    path, fields = after(10, LAST, **{OLDER: 10}).serialize()
     assert path == "darkroom.orchestration.triggers.HandedOut"
     kept = BaseSerialization.deserialize(BaseSerialization.serialize(fields))
     assert HandedOut(**kept).serialize() == (path, fields)

@@ -41,9 +41,9 @@ class WaitForRuns(BaseOperator):
 class RunShards(BaseOperator):
     """Start the shards of a large round one after the other, and wait for all of them, without a slot.
 
-    One begins when the one before has handed out its chunks and not too much waits for the last stage: so the
-    chunks of a batch go in plan order, the large ones first, and Airflow's scheduler has few runs to look at,
-    whatever its size.
+    One begins when the one before has handed out its chunks, all of them, as Airflow goes by map index, and
+    not too much waits for the last stage. So the chunks of a batch go in plan order, the large ones first,
+    and Airflow's scheduler has few runs to look at, whatever its size.
     """
 
     def __init__(self, **kwargs: Any) -> None:

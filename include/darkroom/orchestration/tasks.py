@@ -175,8 +175,6 @@ def next_shard(after: int) -> dict[str, Any] | None:
         "chunks": chunks,
         "turn": {
             "first": f"{flow.group_id}.{flow.stages[0]}",
-            # All: Airflow goes by map index, so what is left would come after as many chunks of the next.
-            "count": chunks,
             "last": f"{flow.group_id}.{flow.stages[-1]}",
             "room": sum(before) + CHUNKS_AHEAD * last,  # beside those that are in hand
         },

@@ -37,22 +37,22 @@ _HAD = [state for state in _HANDED_OUT if state != "up_for_reschedule"]
 class HandedOut(BaseTrigger):
     """Fires when a shard leaves room for the next one.
 
-    It has handed out `count` chunks to its first stage, or ended; and in the runs that are open no more than
+    It has handed out its chunks to its first stage, or ended; and in the runs that are open no more than
     `room` chunks have not come to the last stage: else, where that is slowest, run after run would open.
     """
 
     def __init__(
-        self, dag_id: str, run_id: str, first: str, count: int, last: str, room: int, chunks: dict[str, int]
+        self, dag_id: str, run_id: str, first: str, last: str, room: int, chunks: dict[str, int]
     ) -> None:
         """Wait for `run_id`; `first` and `last` are task ids, `chunks` says how many each open run has."""
         super().__init__()
-        self.dag_id, self.run_id, self.first, self.count, self.last, self.room, self.chunks = (
-            dag_id, run_id, first, count, last, room, chunks,
+        self.dag_id, self.run_id, self.first, self.last, self.room, self.chunks = (
+            dag_id, run_id, first, last, room, chunks,
         )  # fmt: skip
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """How the triggerer makes it again."""
-        names = ("dag_id", "run_id", "first", "count", "last", "room", "chunks")
+        names = ("dag_id", "run_id", "first", "last", "room", "chunks")
         fields = {name: getattr(self, name) for name in names}
         return f"{type(self).__module__}.{type(self).__qualname__}", fields
 
@@ -65,7 +65,7 @@ class HandedOut(BaseTrigger):
     async def _out(self) -> bool:
         if await self._ended(self.run_id):
             return True
-        return await self._count(self.first, [self.run_id], _HANDED_OUT) >= self.count
+        return await self._count(self.first, [self.run_id], _HANDED_OUT) >= self.chunks[self.run_id]
 
     async def _waiting(self) -> int:
         """Chunks that have not come to a worker of the last stage, or were put back by one."""
