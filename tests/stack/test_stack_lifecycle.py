@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import time
+from functools import partial
 
 import httpx
 import psutil
@@ -93,7 +94,11 @@ def test_up_recovers_from_a_supervisor_that_was_killed(stack):
 def test_ctrl_c_while_it_starts_ends_everything_also_when_pressed_again(request):
     stack = new_stack()
     request.addfinalizer(lambda: remove(stack))
-    with subprocess.Popen([*COMMAND, "up"], env=stack.env, stderr=subprocess.PIPE, text=True) as up:
+    # Who runs in the background of a shell is deaf to Ctrl-C, and so are its children.
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        [*COMMAND, "up"], env=stack.env, stderr=subprocess.PIPE, text=True, preexec_fn=hears
+    ) as up:
         assert any("valkey" in line and "healthy" in line for line in up.stderr)
         up.send_signal(signal.SIGINT)
         assert any("stopping" in line for line in up.stderr)
