@@ -1,7 +1,6 @@
 import signal
 import subprocess
 import time
-from functools import partial
 
 import httpx
 import psutil
@@ -95,10 +94,8 @@ def test_ctrl_c_while_it_starts_ends_everything_also_when_pressed_again(request)
     stack = new_stack()
     request.addfinalizer(lambda: remove(stack))
     # Who runs in the background of a shell is deaf to Ctrl-C, and so are its children.
-    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(
-        [*COMMAND, "up"], env=stack.env, stderr=subprocess.PIPE, text=True, preexec_fn=hears
-    ) as up:
+    command = ["env", "--default-signal=INT", *COMMAND, "up"]
+    with subprocess.Popen(command, env=stack.env, stderr=subprocess.PIPE, text=True) as up:
         assert any("valkey" in line and "healthy" in line for line in up.stderr)
         up.send_signal(signal.SIGINT)
         assert any("stopping" in line for line in up.stderr)
