@@ -283,3 +283,14 @@ def test_an_address_that_is_no_airflow_is_said_to_be_none(monkeypatch, store, ca
         assert command("show", "b1") == 3
     assert "answered no JSON" in capsys.readouterr().err
     elsewhere.session.cache_clear()
+
+
+def test_at_a_terminal_the_password_is_asked_for(setting, monkeypatch):
+    setting(api_url="http://127.0.0.1:1", api_user="ann", api_token="", api_password="")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    asked = []
+    monkeypatch.setattr("getpass.getpass", lambda text: asked.append(text) or "secret")
+    elsewhere.session.cache_clear()
+    assert elsewhere.session().password == "secret"
+    assert asked == ["password of ann at http://127.0.0.1:1: "]
+    elsewhere.session.cache_clear()
