@@ -4,7 +4,7 @@ BIN := .venv/bin
 GPU := .venv-gpu
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-gpu up down status logs demo test test-faults test-browser test-diffusion prove-containers lint format lock docs screenshots bench clean
+.PHONY: help install install-dev install-gpu up down status logs demo test test-faults test-browser test-diffusion test-gpu prove-containers lint format lock docs screenshots bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -48,6 +48,11 @@ test-diffusion: ## the tests that need PyTorch, on the CPU, in .venv-gpu; GPU=..
 		pytest pytest-timeout hypothesis
 	CUDA_VISIBLE_DEVICES= PYTHONPATH=include:. $(GPU)/bin/python -m pytest tests/unit/test_stage_diffusion.py \
 		tests/unit/test_stage_contract.py $(ARGS)
+
+test-gpu: ## the tests that need a GPU, in .venv-gpu
+	$(GPU)/bin/uv pip install --quiet --python $(GPU)/bin/python -c requirements-dev.txt -c requirements.txt \
+		pytest pytest-timeout redis
+	PYTHONPATH=include:. $(GPU)/bin/python -m pytest tests/gpu $(ARGS)
 
 prove-containers: install-dev ## build and run the containers with podman and stand-in base images; Debian, as root, 30 minutes
 	$(BIN)/python -m tests.containers.prove $(ARGS)

@@ -9,9 +9,11 @@ trained ones), then, for each batch size, starts a real model server, sends it p
 as keep it busy, and ends it; then draws the same in a loop of `pipe(...)` without server or client.
 
     ... -m bench.diffusion --pipeline /models/sdxl --steps 30     your own pipeline
+    ... -m bench.diffusion --compile --batch 4                    the served network compiled
     ... -m bench.diffusion --tiny                                 a tiny pipeline, on a CPU in two minutes
 
-The figures go to bench/results/diffusion-<device>.json. Cold start: from the start of the process to the
+The figures go to bench/results/diffusion-<device>.json. Beside the speed: how far the picture of a seed is in
+a batch from what it is alone. Cold start: from the start of the process to the
 first answered canary. Memory: on a GPU by how much more the driver says is used than before the start, else
 resident memory.
 """
@@ -34,7 +36,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -81,6 +85,7 @@ def main() -> None:
             served[batch] = _served(
                 Path(name), folder, batch, arguments, lambda task=task: progress.advance(task)
             )
+            progress.console.print(f"served, batch {batch}: {served[batch]}")
         task = progress.add_task("bare loop", total=1)
         bare = _alone(_bare, folder, arguments)
         progress.advance(task)
@@ -212,9 +217,11 @@ def _bare(folder: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "device": stage.device, "dtype": stage._pipeline.dtype, "load_s": round(loaded_s, 1),
         "torch": torch.__version__,
     }  # fmt: skip
+    alone = _pixels(_draw_bare(pipe, 1, 0, arguments))
     for batch in arguments.batch:
-        _draw_bare(pipe, batch, 0, arguments)
+        first_alone = np.abs(_pixels(_draw_bare(pipe, batch, 0, arguments))[:1] - alone)
         call_s = png_s = 0.0
+        print(f"bare loop, batch {batch}", flush=True)
         for first in range(0, _pictures(arguments, batch), batch):
             begun = time.perf_counter()
             images = _draw_bare(pipe, batch, first, arguments)
@@ -228,6 +235,8 @@ def _bare(folder: str, arguments: argparse.Namespace) -> dict[str, Any]:
             "pictures_per_s": round(count / (call_s + png_s), 3),
             "pictures_per_s_without_png": round(count / call_s, 3),
             "peak_gpu_mb": torch.cuda.max_memory_reserved() // _MB if torch.cuda.is_available() else None,
+            "from alone, mean levels of 255": round(float(first_alone.mean()), 4),
+            "from alone, largest": int(first_alone.max()),
         }
     return found
 
@@ -242,6 +251,10 @@ def _draw_bare(pipe: Any, batch: int, first: int, arguments: argparse.Namespace)
         width=arguments.side,
         height=arguments.side,
     ).images
+
+
+def _pixels(images: list[Image.Image]) -> np.ndarray:
+    return np.stack([np.asarray(image.convert("RGB"), np.int16) for image in images])
 
 
 def _gpu_used_mb() -> int:
@@ -275,7 +288,8 @@ def _report(arguments: argparse.Namespace, served: dict[int, dict[str, Any]], ba
     }
     setting = {key: value for key, value in bare.items() if not key.isdigit()}
     name = re.sub(r"[^a-z0-9]+", "-", device.removeprefix("cuda:0").strip().lower())
-    save(f"diffusion-{name}{'-tiny' if arguments.tiny else ''}", {
+    kinds = "-tiny" * arguments.tiny + "-compiled" * arguments.compile
+    save(f"diffusion-{name}{kinds}", {
         "pipeline": kind, "device": device, "side": arguments.side, "steps": arguments.steps,
         "compile": arguments.compile, **setting, "by batch size": sizes,
     })  # fmt: skip

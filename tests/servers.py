@@ -17,7 +17,6 @@ from redis.retry import Retry
 
 from darkroom.flows import STAGES
 from darkroom.serving.client import StageClient
-from darkroom.stack.valkey import program
 
 
 def free_port() -> int:
@@ -56,6 +55,8 @@ def model_servers(*stages: str) -> Iterator[dict[str, str]]:
 @contextmanager
 def valkey_server(folder: Path) -> Iterator[str]:
     """The URL of a Valkey without any data; it is killed at the end."""
+    from darkroom.stack.valkey import program  # not where only model servers are tested
+
     port = free_port()
     command = [str(program()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

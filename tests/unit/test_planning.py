@@ -57,11 +57,14 @@ def test_only_the_last_chunks_are_smaller_than_the_smallest(n_items, servers, li
     assert sizes[: len(sizes) - len(small)] == plain[: len(sizes) - len(small)]
 
 
-def test_at_the_end_chunks_of_several_servers_halve_as_all_wait_for_the_slowest():
-    sizes = chunk_sizes(20_000, 4, 12, 24, 400, last_items=12)
-    assert sizes[-2:] == [12, 2]
-    assert sum(size for size in sizes if size < 24) < 20_000 / 50
-    assert len(sizes) - len(chunk_sizes(20_000, 4, 12, 24, 400)) == 11
+def test_at_the_end_chunks_of_several_servers_shrink_as_all_wait_for_the_slowest():
+    rates, servers = {"generate": 0.107}, {"generate": 4}
+    params = decide_params("f", "A", min_chunk_s=5, max_chunk_s=900, seconds_per_item=rates, servers=servers)
+    sizes, plain = params.sizes(20_000), chunk_sizes(20_000, 4, 12, 47, 8411)
+    assert (params.min_items, params.last_items) == (47, 16)
+    assert sizes[-3:-1] == [16, 16]
+    assert sum(size for size in sizes if size < 47) < 20_000 / 17
+    assert len(plain) < len(sizes) < 1.2 * len(plain)
 
 
 @given(st.integers(1, 20_000), st.integers(1, 64), limits, st.integers(1, 256))

@@ -1,114 +1,33 @@
 """The supervisor of a model server against servers that die, hang, leak and do not load."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import psutil
 import pytest
-from tests.servers import free_port
+from tests.supervised import Supervised
 
 from darkroom.errors import ServerGone, StageFailed
 from darkroom.fleet.fence import Fence, fence_file
-from darkroom.serving.client import StageClient
-from darkroom.serving.status import ServerStatus, State, status_file
+from darkroom.serving.status import State
 from darkroom.settings import REPOSITORY
 from darkroom.stages.base import Request
-
-ROW = {
-    "summary": "does as told", "implementation": "serving_stages:Puppet", "model": "puppet@1",
-    "takes": "prompt", "gives": "image", "memory_mb": 4000, "seconds_per_item": 0.1,
-    "batch_size": 4, "deadline_s": 3, "load_s": 20,
-}  # fmt: skip
-
-
-class Supervised:
-    def __init__(self, folder: Path, row: dict, *arguments: str, **variables: str) -> None:
-        self.port, self.home, self.mark = free_port(), folder, folder / "mark"
-        self.client = StageClient(f"http://127.0.0.1:{self.port}", 20)
-        self.log = folder / "log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "darkroom.serving.supervisor",
-                    "--stage=puppet",
-                    f"--port={self.port}",
-                    *arguments,
-                ],
-                env=os.environ
-                | {
-                    "PYTHONPATH": str(REPOSITORY / "include"),
-                    "DARKROOM_CODE": str(Path(__file__).parent),
-                    "DARKROOM_HOME": str(folder),
-                    "DARKROOM_STAGES": json.dumps({"puppet": ROW | row}),
-                    "DARKROOM_CANARY_EVERY_S": "0.3",
-                    "PUPPET_MARK": str(self.mark),
-                }
-                | variables,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    def status(self) -> ServerStatus | None:
-        return ServerStatus.read(status_file(self.home, "puppet"))
-
-    def until(self, condition, timeout_s: float = 20) -> ServerStatus:
-        deadline = time.monotonic() + timeout_s
-        while not ((status := self.status()) and condition(status)):
-            assert time.monotonic() < deadline, (status, self.log.read_text()[-2000:])
-            time.sleep(0.05)
-        return status
-
-    def ready(self, starts: int = 1) -> ServerStatus:
-        return self.until(lambda status: status.state is State.READY and status.starts >= starts)
-
-    def until_in_flight(self, prompt: str) -> None:
-        """Wait until the model has begun with a batch that holds `prompt`."""
-        deadline = time.monotonic() + 20
-        while not (self.mark.exists() and prompt in self.mark.read_text()):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    def tree(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def model_process(self) -> psutil.Process:
-        return next(child for child in self.tree() if "spawn_main" in " ".join(child.cmdline()))
 
 
 @pytest.fixture
 def supervised(tmp_path):
     """Starts supervisors; ends them, and whatever they left, at the end."""
-    begun: list[Supervised] = []
+    with ExitStack() as begun:
 
-    def start(*arguments: str, variables: dict | None = None, **row) -> Supervised:
-        begun.append(Supervised(tmp_path, row, *arguments, **(variables or {})))
-        return begun[-1]
+        def start(*arguments: str, variables: dict | None = None, **row) -> Supervised:
+            return begun.enter_context(Supervised(tmp_path, row, *arguments, **(variables or {})))
 
-    yield start
-    for one in begun:
-        family = one.tree() if one.process.poll() is None else []
-        for process in [one.process, *family]:
-            with_suppress_kill(process)
-        one.process.wait(10)
-        one.client.close()
-
-
-def with_suppress_kill(process) -> None:
-    try:
-        process.kill()
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return
+        yield start
 
 
 def assert_gone(family: list[psutil.Process]) -> None:
