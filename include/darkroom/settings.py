@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     """How often a supervisor has its server run its stage's sample."""
     trace: str = ""
     """A folder for `[begin, end, items]` of every batch that a model server runs; empty: none."""
-    min_chunk_s: float = 2.5
+    min_chunk_s: float = 5.0
     """A chunk that an average server ends sooner than this costs more to schedule than to run."""
     max_chunk_s: float = 900.0
     """A chunk that takes an average server longer than this is lost too expensively with its host; less where
