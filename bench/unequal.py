@@ -1,10 +1,12 @@
 """Four machines of speeds 4, 2, 1 and 0.5 on the real stack: how far above the lower bound a batch ends.
 
-`python -m bench.unequal [ITEMS]` starts a plant of its own in a temporary folder, whose stage sleeps 0.2 s an
-item on a machine of speed 1, measures the same batch without and with faults, and takes it down again. Some
-22 minutes at 20,000 items. The makespan counts from the REST trigger to the end of the run.
+`python -m bench.unequal` starts a plant of its own in a temporary folder, whose stage sleeps 0.2 s an item on
+a machine of speed 1, measures the same batch without and with faults, and takes it down again: 22 minutes.
+With `--plain` it leaves out the faults, with `--item-s 0.4` items take twice as long. The makespan counts from
+the REST trigger to the end of the run.
 """
 
+import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from bench.plants import in_a_plant, keep, prompts, up
 from bench.server_trace import losses, read_traces
 
 ITEMS = 20_000
-SECONDS_PER_ITEM = 0.2
+ITEM_S = 0.2
 """On a machine of speed 1: 0.4 s on the slowest."""
 SPEEDS = {"generate-1": 4.0, "generate-2": 2.0, "generate-3": 1.0, "generate-4": 0.5}
 KILLED, KILLED_AT = "generate-1", 0.2
@@ -26,29 +28,39 @@ GOALS = {"plain": 1.05, "faults": 1.15}
 _TELL_EVERY_S = 15.0
 
 
-def main(items: int) -> None:
+def main() -> None:
     """Measure both and print how they compare."""
     from bench.report import save
 
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.unequal", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--items", type=int, default=ITEMS, help=f"in the batch ({ITEMS:,})")
+    parser.add_argument("--item-s", type=float, default=ITEM_S, help=f"seconds at speed 1 ({ITEM_S:g})")
+    parser.add_argument("--plain", action="store_true", help="without faults alone")
+    asked = parser.parse_args()
+    goals = {name: goal for name, goal in GOALS.items() if name == "plain" or not asked.plain}
     figures = in_a_plant(
-        "bench.unequal", str(items), deadline_s=1200 + 4 * lower_bound_s(items),
+        "bench.unequal", str(asked.items), str(asked.item_s), *goals,
+        deadline_s=1200 + 2 * len(goals) * lower_bound_s(asked.items, asked.item_s),
         generate={
             "servers": len(SPEEDS), "lanes_per_server": 2, "batch_size": 4,
-            "seconds_per_item": SECONDS_PER_ITEM,
-            "config": {"seconds_per_item": SECONDS_PER_ITEM, "speeds": SPEEDS},
+            "seconds_per_item": asked.item_s, "config": {"seconds_per_item": asked.item_s, "speeds": SPEEDS},
         },
     )  # fmt: skip
-    save("unequal", {
-        "unit": "ratios of seconds to N * t / sum of speeds", "items": items, "speeds": list(SPEEDS.values()),
-        "seconds per item at speed 1": SECONDS_PER_ITEM, "goals": GOALS, **figures,
+    save("unequal" + "-plain" * asked.plain + f"-{asked.item_s:g}s" * (asked.item_s != ITEM_S), {
+        "unit": "ratios of seconds to N * t / sum of speeds", "items": asked.items,
+        "speeds": list(SPEEDS.values()), "seconds per item at speed 1": asked.item_s, "goals": goals,
+        **figures,
     })  # fmt: skip
-    if missing := GOALS.keys() - figures.keys():
+    if missing := goals.keys() - figures.keys():
         raise SystemExit(f"not measured: {', '.join(sorted(missing))}")
 
 
-def lower_bound_s(items: int) -> float:
+def lower_bound_s(items: int, item_s: float) -> float:
     """The least time in which the four can do it, with nothing lost between two items."""
-    return items * SECONDS_PER_ITEM / sum(SPEEDS.values())
+    return items * item_s / sum(SPEEDS.values())
 
 
 class Faults:
@@ -89,20 +101,23 @@ def _ready(server: str) -> bool:
     return status is not None and status.state is State.READY
 
 
-def measure(folder: Path, items: int) -> None:
+def measure(folder: Path, items: int, item_s: float, *what: str) -> None:
     """Run the batches in the plant of this environment; what came of each is kept as soon as it is known."""
     up()
-    _run(folder, WARM_UP_ITEMS, "warm-up")  # from now on rates are measured
-    figures = {"plain": _run(folder, items, "plain")}
+    _run(folder, WARM_UP_ITEMS, item_s, "warm-up")  # from now on rates are measured
+    figures = {"plain": _run(folder, items, item_s, "plain")}
     keep(folder, figures)
+    if "faults" not in what:
+        return
     faults = Faults(folder / "flags")
-    figures["faults"] = {**_run(folder, items, "faults", faults.look), "what": faults.told}
+    figures["faults"] = {**_run(folder, items, item_s, "faults", faults.look), "what": faults.told}
     keep(folder, figures)
 
 
 def _run(
-    folder: Path, items: int, name: str, at_share: Callable[[float], None] = lambda _share: None
-) -> dict[str, Any]:
+    folder: Path, items: int, item_s: float, name: str,
+    at_share: Callable[[float], None] = lambda _share: None,
+) -> dict[str, Any]:  # fmt: skip
     from darkroom.commands.batches import api, start
     from darkroom.commands.connection import DAG_ID, redis_url
     from darkroom.live.progress import Progress
@@ -121,17 +136,17 @@ def _run(
             print(f"{name}: {done} of {items} after {told - begun:.0f} s", flush=True)
         time.sleep(0.5)
     makespan_s = time.monotonic() - begun
-    item_s = {server: SECONDS_PER_ITEM / speed for server, speed in SPEEDS.items()}
-    traces = read_traces(folder / "trace", "generate", item_s)
+    each_s = {server: item_s / speed for server, speed in SPEEDS.items()}
+    traces = read_traces(folder / "trace", "generate", each_s)
     figures = {
-        **_figures(batch.batch_id, makespan_s, items),
-        "excess by cause": losses(traces, item_s, items, begun_at, begun_at + makespan_s),
+        **_figures(batch.batch_id, makespan_s, items, lower_bound_s(items, item_s)),
+        "excess by cause": losses(traces, each_s, items, begun_at, begun_at + makespan_s),
     }
     print(f"{name}: {state}, {figures['ratio']} of the lower bound", flush=True)
     return {"state": state, **figures}
 
 
-def _figures(batch_id: str, makespan_s: float, items: int) -> dict[str, Any]:
+def _figures(batch_id: str, makespan_s: float, items: int, bound_s: float) -> dict[str, Any]:
     from darkroom.commands.batches import api, summary_of, verified
     from darkroom.commands.connection import CHILD_DAG_ID, DAG_ID, batch_named
 
@@ -149,7 +164,6 @@ def _figures(batch_id: str, makespan_s: float, items: int) -> dict[str, Any]:
     ]  # fmt: skip
     first = min(datetime.fromisoformat(ti["start_date"]).timestamp() for ti in chunks)
     last = max(when for _, when in batch.store.list_written(f"{batch.root}/parts"))
-    bound_s = lower_bound_s(items)
     return {
         "makespan, s": round(makespan_s, 1),
         "lower bound, s": round(bound_s, 1),
@@ -185,7 +199,7 @@ def shares(hosts: dict[str, tuple[int, float]]) -> dict[str, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        measure(Path(sys.argv[1]), int(sys.argv[2]))
+    if sys.argv[1:2] and Path(sys.argv[1]).is_dir():
+        measure(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:])
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else ITEMS)
+        main()

@@ -70,7 +70,7 @@ def test_no_loops_give_zeros():
 
 
 def test_the_lower_bound_is_the_work_over_the_sum_of_speeds():
-    assert lower_bound_s(75) == pytest.approx(2)
+    assert lower_bound_s(75, 0.2) == pytest.approx(2)
 
 
 def test_a_server_has_its_share_of_the_items_and_of_the_speed():
