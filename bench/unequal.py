@@ -2,8 +2,8 @@
 
 `python -m bench.unequal` starts a plant of its own in a temporary folder, whose stage sleeps 0.2 s an item on
 a machine of speed 1, measures the same batch without and with faults, and takes it down again: 22 minutes.
-With `--plain` it leaves out the faults, with `--item-s 0.4` items take twice as long. The makespan counts from
-the REST trigger to the end of the run.
+With `--plain` it leaves out the faults, with `--item-s 0.4` items take twice as long. The makespan counts
+from the REST trigger to the end of the run.
 """
 
 import argparse
