@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -51,7 +52,8 @@ class Supervised:
     def __exit__(self, *_: object) -> None:
         family = self.tree() if self.process.poll() is None else []
         for process in [self.process, *family]:
-            _kill(process)
+            with suppress(psutil.NoSuchProcess, ProcessLookupError):
+                process.kill()
         self.process.wait(10)
         self.client.close()
 
@@ -80,10 +82,3 @@ class Supervised:
 
     def model_process(self) -> psutil.Process:
         return next(child for child in self.tree() if "spawn_main" in " ".join(child.cmdline()))
-
-
-def _kill(process) -> None:
-    try:
-        process.kill()
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return

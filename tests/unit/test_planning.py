@@ -60,10 +60,11 @@ def test_only_the_last_chunks_are_smaller_than_the_smallest(n_items, servers, li
 def test_at_the_end_chunks_of_several_servers_shrink_as_all_wait_for_the_slowest():
     rates, servers = {"generate": 0.107}, {"generate": 4}
     params = decide_params("f", "A", min_chunk_s=5, max_chunk_s=900, seconds_per_item=rates, servers=servers)
-    sizes, plain = params.sizes(20_000), chunk_sizes(20_000, 4, 12, 47, 8411)
+    sizes = params.sizes(20_000)
+    plain = params.model_copy(update={"last_items": None}).sizes(20_000)
     assert (params.min_items, params.last_items) == (47, 16)
     assert sizes[-3:-1] == [16, 16]
-    assert sum(size for size in sizes if size < 47) < 20_000 / 17
+    assert sum(size for size in sizes if size < 47) <= K_LAST * 4 * 47
     assert len(plain) < len(sizes) < 1.2 * len(plain)
 
 

@@ -25,8 +25,8 @@ K_ALONE = 4
 """The same where there is one server: nobody is slower than it."""
 K_LAST = 6
 """The same of the last chunks, where those of `K` would be too small to be worth it: docs/adr/0007."""
-LAST = 3
-"""The last chunks shrink to this part of the smallest before them."""
+LAST_SHRINK = 3
+"""How many times smaller the last chunks get than the smallest before them."""
 SLOWEST = 5
 """A server may be this many times slower than the average one and still end every chunk that it takes."""
 SHARD_CHUNKS = 8
@@ -121,7 +121,7 @@ def decide_params(
         servers=live[limiting.name],
         k=k or (K_ALONE if alone else K),
         min_items=min_items,
-        last_items=min_items if alone else -(-min_items // LAST),
+        last_items=min_items if alone else -(-min_items // LAST_SHRINK),
         cap_items=cap_items,
         shard_chunks=shard_chunks,
         models={stage.name: stage.model for stage in stages},
