@@ -43,6 +43,7 @@ test-browser: install-dev ## the UI in a real browser, on a plant of its own; ne
 	$(BIN)/pytest tests/browser $(ARGS)
 
 test-diffusion: ## the tests that need PyTorch, on the CPU, in .venv-gpu; GPU=... names another environment
+	@[ -x $(GPU)/bin/python ] || { echo "there is no $(GPU): make install-gpu makes it" >&2; exit 1; }
 	$(GPU)/bin/python -c 'import pytest, pytest_timeout, hypothesis' 2> /dev/null || \
 		$(GPU)/bin/uv pip install --quiet --python $(GPU)/bin/python -c requirements-dev.txt -c requirements.txt \
 		pytest pytest-timeout hypothesis
@@ -50,7 +51,9 @@ test-diffusion: ## the tests that need PyTorch, on the CPU, in .venv-gpu; GPU=..
 		tests/unit/test_stage_contract.py $(ARGS)
 
 test-gpu: ## the tests that need a GPU, in .venv-gpu
-	$(GPU)/bin/uv pip install --quiet --python $(GPU)/bin/python -c requirements-dev.txt -c requirements.txt \
+	@[ -x $(GPU)/bin/python ] || { echo "there is no $(GPU): make install-gpu makes it" >&2; exit 1; }
+	$(GPU)/bin/python -c 'import pytest, pytest_timeout, redis' 2> /dev/null || \
+		$(GPU)/bin/uv pip install --quiet --python $(GPU)/bin/python -c requirements-dev.txt -c requirements.txt \
 		pytest pytest-timeout redis
 	PYTHONPATH=include:. $(GPU)/bin/python -m pytest tests/gpu $(ARGS)
 
