@@ -1,7 +1,8 @@
 """Machines of given speeds, without a GPU: a stage that sleeps, and one that judges at once.
 
 Flag files let a test break one of them: `broken-<server>` makes every item fail, `hang-<server>` hangs the
-model, `speed-<server>` holds a new speed; into `count-<server>` it writes what it begins with.
+model, `load-<server>` its loading, `speed-<server>` holds a new speed; into `count-<server>` it writes what
+it begins with. `mended` makes an item whose prompt begins with `fails` succeed.
 """
 
 import os
@@ -30,6 +31,8 @@ class Paint:
 
     def load(self) -> None:
         """Nothing to load."""
+        while self._flag("load") is not None:
+            time.sleep(0.1)
 
     def run(self, batch: list[Request]) -> list[Output | ItemError]:
         """One picture an item, after the time they take."""
@@ -54,7 +57,7 @@ class Paint:
     def _picture(self, request: Request) -> Output:
         if request.prompt.startswith("invalid"):
             raise InvalidItem("prompt: is invalid, as asked")
-        if request.prompt.startswith("fails"):
+        if request.prompt.startswith("fails") and not (self._flags and (self._flags / "mended").exists()):
             raise RuntimeError("failed, as asked")
         return Output(image=PNG)
 

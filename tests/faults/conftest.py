@@ -31,10 +31,14 @@ class Fleet:
     flags: Path
 
     def put(self, flag: str, server: str, text: str = "") -> Path:
-        """Put up a flag that a server of `bench/fleet` obeys: `broken`, `hang`, `speed`."""
+        """Put up a flag that a server of `bench/fleet` obeys: `broken`, `hang`, `load`, `speed`, `count`."""
         path = self.flags / f"{flag}-{server}"
         path.write_text(text)
         return path
+
+    def mend(self) -> None:
+        """Items that fail as they were asked to do so no more."""
+        (self.flags / "mended").touch()
 
 
 @pytest.fixture(scope="package")

@@ -1,9 +1,17 @@
 """Machines that always fail or hang, an item that kills its server, a store that refuses."""
 
+import os
+import signal
+import time
+
+from darkroom.commands.batches import api
+from darkroom.fleet.presence import PATIENCE_S
 from darkroom.orchestration.gate import fence_of
 from darkroom.records import Status
 from darkroom.results.manifest import rows
+from darkroom.serving.status import ServerStatus, State, status_file
 from darkroom.settings import settings
+from tests.faults.conftest import done
 from tests.faults.outcome import chunks, complete, tries
 from tests.stack.plant import batch_of, until
 
@@ -35,11 +43,27 @@ def test_a_server_that_hangs_costs_no_item(submit, fleet):
     fence_of("generate-1").take_down()
 
 
-def _ready(server):
-    from darkroom.serving.status import ServerStatus, State, status_file
+def _status(server):
+    return ServerStatus.read(status_file(settings().home, server))
 
-    status = ServerStatus.read(status_file(settings().home, server))
-    return status is not None and status.state is State.READY
+
+def _ready(server):
+    return _status(server).state is State.READY
+
+
+def test_while_a_server_loads_for_long_the_other_has_all_its_lanes(submit, fleet):
+    run = submit(480)
+    slots = api().pools()["gpu_generate"]
+    flag = fleet.put("load", "generate-1")
+    os.kill(_status("generate-1").pid, signal.SIGKILL)
+    time.sleep(PATIENCE_S + 5)
+    assert not _ready("generate-1")
+    assert api().pools()["gpu_generate"] == slots
+    before = done(run.batch_id)
+    until(lambda: done(run.batch_id) >= before + 40, "the other server goes on", timeout_s=30)
+    assert not _ready("generate-1")
+    flag.unlink()
+    complete(run, 480)
 
 
 def test_an_item_that_kills_its_server_is_set_aside_and_its_neighbours_are_done(submit):

@@ -6,7 +6,7 @@ import pytest
 from tests.servers import free_port
 
 from darkroom.fleet.capacity import Capacity
-from darkroom.fleet.presence import PATIENCE_S
+from darkroom.fleet.presence import PATIENCE_S, Presence
 from darkroom.fleet.servers import Fleet, FleetUnknown
 from darkroom.flows import LIGHT_POOL, SHIPPED_STAGES
 from darkroom.rest.api import ApiError
@@ -42,7 +42,7 @@ class Told:
 @pytest.fixture
 def capacity(url):
     pools = Pools({stage.pool: 2 for stage in SHIPPED_STAGES.values()})
-    return Capacity(pools, Fleet(url), Told(), SHIPPED_STAGES, light_slots=3)
+    return Capacity(pools, Fleet(url), Told(), SHIPPED_STAGES, 3, Presence(grace_s=90))
 
 
 @pytest.fixture

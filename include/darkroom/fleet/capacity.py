@@ -1,9 +1,10 @@
 """Keeps Airflow's pools and Celery's workers to what the fleet can do: `python -m darkroom.fleet.capacity`.
 
 The pool of each stage has as many slots as lanes of servers that are ready and not fenced, all over the
-fleet; its `_now` pool as many as such servers. `darkroom up` runs it beside Airflow. A pool larger than that
-would hand tasks to a broker from which nobody takes them, and Airflow gives up what is queued for too long; a
-smaller one would leave a GPU idle. A worker whose server is fenced, or stays away, takes no chunks.
+fleet, and of those that restart while their chunks wait; its `_now` pool as many as such servers. `darkroom
+up` runs it beside Airflow. A pool larger than that would hand tasks to a broker from which nobody takes them,
+and Airflow gives up what is queued for too long; a smaller one would leave a GPU idle. A worker whose server
+is fenced, or stays away, takes no chunks.
 """
 
 import logging
@@ -38,7 +39,7 @@ class Capacity:
     stages: Mapping[str, Stage]
     light_slots: int
     """Tasks without a model that may run at once and are not an interactive run's."""
-    _presence: Presence = field(default_factory=Presence)
+    presence: Presence
     _why: dict[str, str] = field(default_factory=dict)
 
     def follow(self, now: float) -> None:
@@ -50,9 +51,9 @@ class Capacity:
         try:
             servers = self.fleet.servers()
         except FleetUnknown:
-            self._presence.blink()
+            self.presence.blink()
             raise
-        self._presence.see(servers, now)
+        self.presence.see(servers, now)
         self._say_who_waits(waiting(servers, self.stages))
         try:
             self._follow_with_workers(now)
@@ -60,7 +61,7 @@ class Capacity:
             self._follow_with_pools()
 
     def _follow_with_pools(self) -> None:
-        counting, slots = self._presence.counting(), self.api.pools()
+        counting, slots = self.presence.counting(), self.api.pools()
         if LIGHT_POOL not in slots:  # its size may be changed by hand
             self.api.set_pool(LIGHT_POOL, self.light_slots, "Tasks without a model, but of interactive runs")
         for stage in self.stages.values():
@@ -70,7 +71,7 @@ class Capacity:
 
     def _set(self, pool: str, wanted: int, slots: Mapping[str, int], what: str) -> None:
         have = slots.get(pool, -1)
-        if wanted < have and not self._presence.knows_who_is_missing():
+        if wanted < have and not self.presence.knows_who_is_missing():
             return
         if wanted != have:
             log.info("%s: %d slots instead of %d", pool, wanted, max(have, 0))
@@ -78,7 +79,7 @@ class Capacity:
 
     def _follow_with_workers(self, now: float) -> None:
         wanted: dict[tuple[str, str], bool] = {}
-        for server, takes in self._presence.taking():
+        for server, takes in self.presence.taking():
             if stage := self.stages.get(server.stage):
                 wanted[server.worker, stage.queue] = takes
                 if server.now_worker:  # it stands aside when no server of the stage is left to it
@@ -105,7 +106,8 @@ def main() -> int:
             "set DARKROOM_REDIS_URL, DARKROOM_BROKER_URL, DARKROOM_API_URL and DARKROOM_API_PASSWORD"
         )
     api, broker_url = AirflowApi(here.api_url, here.api_user, password), here.broker_url.get_secret_value()
-    capacity = Capacity(api, Fleet(redis_url), Consumers(broker_url), STAGES, here.light_slots)
+    consumers, presence = Consumers(broker_url), Presence(here.server_grace_s)
+    capacity = Capacity(api, Fleet(redis_url), consumers, STAGES, here.light_slots, presence)
     store, beat = open_store(here.store_url), here.home / "run" / "capacity"
     beat.parent.mkdir(parents=True, exist_ok=True)
     plant_id, said = "", ""

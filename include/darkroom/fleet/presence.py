@@ -1,9 +1,12 @@
 """Which servers of the fleet take chunks: those that are ready, and those that are only restarting.
 
 A server that dies and comes back within `PATIENCE_S` never left: what waits for it needs no second way round.
-One that is fenced takes nothing from then on, until it is ready again.
+One that takes longer takes no more chunks, but counts as long as those that it had wait for it: they hold
+slots, and the other servers need as many. One that is fenced takes nothing from then on, until it is ready
+again.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -11,6 +14,9 @@ from darkroom.serving.status import ServerStatus, State
 
 PATIENCE_S = 20.0
 """Longer than a restart takes."""
+_SHRINK_S = 15.0
+"""So long before chunks give way the pool has shrunk: their slots would be given to chunks without a lane."""
+_RESTARTING = (State.LOADING, State.WAITING)
 _FORGET_S = 600.0
 """Who was not seen for so long is asked for no more."""
 
@@ -22,14 +28,16 @@ class _Seen:
     at: float
     trusted_until: float
     """Until then it takes chunks, whatever it does meanwhile."""
-    was_ready: bool = False
-    """Ever; before that its worker may take chunks, but no pool counts on it."""
+    ready_at: float = -math.inf
+    """When last; who never was may be brought chunks by its worker, but no pool counts on it."""
 
 
 @dataclass
 class Presence:
     """The servers that were seen. All times are monotonic seconds."""
 
+    grace_s: float
+    """How long a chunk waits for a server that is restarting."""
     _servers: dict[str, _Seen] = field(default_factory=dict)
     _since: float | None = None
     _looked: float = 0.0
@@ -46,9 +54,9 @@ class Presence:
             one = self._servers.setdefault(status.worker, _Seen(status, now, now + PATIENCE_S))
             one.status, one.at = status, now
             if status.state is State.READY:
-                one.was_ready, one.trusted_until = True, now + PATIENCE_S
+                one.ready_at, one.trusted_until = now, now + PATIENCE_S
             elif status.state is State.FENCED:
-                one.trusted_until = now
+                one.ready_at, one.trusted_until = -math.inf, now
         self._servers = {name: one for name, one in self._servers.items() if now - one.at < _FORGET_S}
 
     def blink(self) -> None:
@@ -61,7 +69,8 @@ class Presence:
 
     def counting(self) -> list[ServerStatus]:
         """The servers that make up the fleet's capacity, as of the last look."""
-        return [one.status for one in self._servers.values() if one.was_ready and self._takes(one)]
+        was_ready = [one for one in self._servers.values() if one.ready_at > -math.inf]
+        return [one.status for one in was_ready if self._takes(one) or self._is_waited_for(one)]
 
     def taking(self) -> list[tuple[ServerStatus, bool]]:
         """Each server that was seen, and whether chunks shall be taken to it."""
@@ -69,3 +78,7 @@ class Presence:
 
     def _takes(self, one: _Seen) -> bool:
         return self._looked < one.trusted_until
+
+    def _is_waited_for(self, one: _Seen) -> bool:
+        restarts = one.at == self._looked and one.status.state in _RESTARTING
+        return restarts and self._looked < one.ready_at + self.grace_s - _SHRINK_S
