@@ -1,8 +1,8 @@
 """What every task imports, imported once in a Celery worker, before it forks.
 
 A task is a fork of a fork of the worker, which parses the DAG files anew: without this each task imports
-Darkroom, Airflow's operators and pyarrow for itself, a second of CPU. Airflow does the same for its own
-modules. Nothing is *used* here: a store or a connection must be opened by who works with it.
+Darkroom, pyarrow, Pillow and much of Airflow for itself, a second of CPU. Airflow does the same for some of
+its own modules. Nothing is *used* here: a store or a connection must be opened by who works with it.
 """
 
 from importlib import import_module
@@ -11,17 +11,49 @@ from typing import Any
 from celery.signals import import_modules
 
 MODULES = (
+    "PIL.BmpImagePlugin",
+    "PIL.GifImagePlugin",
+    "PIL.JpegImagePlugin",
+    "PIL.PngImagePlugin",
+    "PIL.PpmImagePlugin",
+    "PIL.WebPImagePlugin",
+    "airflow.dag_processing.bundles.local",
+    "airflow.dag_processing.dagbag",
+    "airflow.dag_processing.importers.python_importer",
+    "airflow.providers.standard.operators.bash",
+    "airflow.providers.standard.operators.empty",
+    "airflow.sdk.bases.sensor",
+    "airflow.sdk.definitions.asset.metadata",
+    "airflow.sdk.definitions.connection",
+    "airflow.sdk.execution_time.coordinator",
+    "airflow.sdk.execution_time.request_handlers",
+    "airflow.sdk.execution_time.schema.migrator",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.version",
+    "darkroom.chunks.budget",
+    "darkroom.chunks.chunk",
+    "darkroom.live.backlog",
+    "darkroom.live.control",
+    "darkroom.orchestration.annotations",
+    "darkroom.orchestration.branching",
     "darkroom.orchestration.children",
+    "darkroom.orchestration.deadlines",
     "darkroom.orchestration.defaults",
     "darkroom.orchestration.groups",
     "darkroom.orchestration.lane",
-    "darkroom.chunks.chunk",
-    "darkroom.chunks.budget",
-    "darkroom.live.control",
-    "darkroom.results.contact_sheet",
-    "darkroom.results.manifest",
+    "darkroom.orchestration.listener",
+    "darkroom.orchestration.pages",
+    "darkroom.orchestration.plan_task",
+    "darkroom.orchestration.telling",
     "darkroom.plans.rounds",
     "darkroom.plans.runs",
+    "darkroom.results.contact_sheet",
+    "darkroom.results.manifest",
+    "darkroom.results.onward",
+    "darkroom.results.routing",
+    "jinja2.ext",
+    "pyarrow.compute",
     "pyarrow.parquet",
 )
 
