@@ -34,7 +34,7 @@ demo: install ## the whole plant and three small batches
 	@$(BIN)/darkroom demo
 
 test: install-dev ## all tests but those of faults and of the browser; ARGS="tests/unit -k name" for some
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(or $(ARGS),-n 2 --no-loadscope-reorder)
 
 test-faults: install-dev ## kill, hang and break each part of a plant in the middle of a batch
 	$(BIN)/pytest tests/faults $(ARGS)
