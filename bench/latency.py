@@ -19,7 +19,7 @@ DELIVERED = "trigger to delivered"
 FIRST_WORK = "trigger to first model work"
 """To when A's model began, at the latest: what it took, back from the end of its task."""
 OVER_MODELS = "trigger to delivered, less the models' time"
-HOPS = ("plan", "a_c.generate", "a_c.inspect", "collect", "deliver", "verdict")
+HOPS = ("plan", "a_c.generate", "a_c.inspect", "collect", "verdict")
 
 
 def main(runs: int) -> None:
@@ -64,7 +64,7 @@ def measure_one(source: str, batch_id: str, priority: str = "normal") -> dict[st
         figures[f"{hop}: wait"] = start - before
         figures[f"{hop}: run"] = end - start
         before = end
-        if hop == "deliver":
+        if hop == "collect":
             figures[DELIVERED] = end - begun
     figures["trigger to verdict"] = before - begun
     summary = summary_of(batch_id)

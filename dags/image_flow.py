@@ -7,10 +7,10 @@ Run a batch of items through one of the flows `A`, `A_C`, `B_C`.
 * **What happens**: `plan` reads the source (of an HTTP API: has `pages_flow` fetch its pages, and waits
   without a slot) and cuts it into chunks; each chunk goes through its flow on
   whatever host takes it first (those of a large batch in runs of `shard_flow`: `run_shards`); `collect`
-  writes the manifest; what C rejected goes round again with new seeds, what is undone once more (`respin`,
-  a run of `shard_flow`); `deliver` draws the contact sheet; `verdict` fails the run when more than
-  `max_failed_ratio` of the items failed. With `then`, a function of yours sends items on to other flows, as
-  batches of their own (docs/how-to/branch-on-results.md).
+  writes the manifest and draws the contact sheet; what C rejected goes round again with new seeds, what is
+  undone once more (`respin`, a run of `shard_flow`), and both are written when that has ended; `verdict`
+  fails the run when more than `max_failed_ratio` of the items failed. With `then`, a function of yours sends
+  items on to other flows, as batches of their own (docs/how-to/branch-on-results.md).
 * **Again**: clear any task. Plans, parts, images and manifests are written once; what exists is not
   computed again. Start it again on the same `batch_id`: what is missing is computed, with `retry` also what
   failed.
@@ -29,7 +29,7 @@ from darkroom.orchestration.deadlines import DEADLINE
 from darkroom.orchestration.defaults import DAG_DEFAULTS, start_params
 from darkroom.orchestration.groups import run_flow
 from darkroom.orchestration.plan_task import Plan
-from darkroom.orchestration.tasks import collect, deliver, verdict
+from darkroom.orchestration.tasks import collect, verdict
 
 
 @dag(
@@ -42,11 +42,11 @@ from darkroom.orchestration.tasks import collect, deliver, verdict
     **DAG_DEFAULTS,
 )
 def image_flow():
-    planned, collected, delivered = Plan(task_id="plan"), collect(), deliver()
+    planned, collected, judged = Plan(task_id="plan"), collect(), verdict()
     work = [*(run_flow(flow, planned.output) for flow in FLOWS.values()), RunShards(task_id="run_shards")]
     planned >> [*work, collected]
-    work >> collected >> [(again := respin(collected)), delivered]
-    again >> delivered >> (judged := verdict())
+    work >> collected >> [(again := respin(collected)), judged]
+    again >> judged
     then(judged)
 
 

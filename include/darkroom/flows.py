@@ -150,7 +150,7 @@ SHIPPED_FLOWS: dict[str, Flow] = {
 DEFAULT_FLOW = "A_C"
 """What runs when nobody says otherwise."""
 DEFAULT_QUEUE = "default"
-"""The queue of light work: plan, collect, deliver."""
+"""The queue of light work: plan, collect, verdict."""
 LIGHT_POOL = "light"
 """The pool of light work but that of interactive runs: one slot of its worker stays free for those."""
 

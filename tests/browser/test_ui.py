@@ -45,7 +45,7 @@ def test_a_colleague_starts_a_batch_from_the_form_and_sees_its_pictures(stack, u
     for said in (f"batch {BATCH}, chunk 00000", "8 at once", "computed in", "0 left over", "results: file:"):
         expect(page.get_by_text(said).first).to_be_visible()
 
-    me.visit(f"{run}/tasks/deliver/details")
+    me.visit(f"{run}/tasks/collect/details")
     with page.expect_download() as table:
         page.get_by_role("link", name="Manifest").click()
     assert table.value.suggested_filename == f"{BATCH}-manifest.parquet"

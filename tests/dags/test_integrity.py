@@ -71,13 +71,12 @@ def test_the_folder_holds_exactly_these_dags(dags):
 
 def test_image_flow_has_exactly_these_edges(dags):
     tail = {
-        "respin.wait": {"deliver"},
-        "deliver": {"verdict"},
+        "respin.wait": {"verdict"},
         "verdict": {"then.route", "then.start"},
         "then.route": {"then.start"},
         "then.start": set(),
     }
-    assert edges(dags["image_flow"]) == expected("plan", {"respin.leftovers", "respin.wait", "deliver"}, tail)
+    assert edges(dags["image_flow"]) == expected("plan", {"respin.leftovers", "respin.wait", "verdict"}, tail)
 
 
 def test_shard_flow_has_exactly_these_edges(dags):
@@ -171,7 +170,7 @@ def test_chunks_of_an_interactive_run_have_their_own_queue_and_pool(scheduled, d
     ("priority", "pool"), [("bulk", "light"), ("normal", "light"), ("interactive", "default_pool")]
 )
 def test_light_tasks_of_an_interactive_run_wait_for_no_others(scheduled, priority, pool):
-    for task_id in ("plan", "collect", "deliver"):
+    for task_id in ("plan", "collect", "verdict"):
         instance = scheduled(task_id, {"priority": priority})
         assert (instance.queue, instance.pool) == ("default", pool)
 
@@ -252,7 +251,7 @@ def test_a_bad_value_is_refused_when_the_run_is_triggered(dags, name, value):
 def test_the_last_tasks_of_a_run_lead_to_what_it_made(dags):
     serialized = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dags["image_flow"]))
     links = {task.task_id: list(task.extra_links) for task in serialized.tasks}
-    assert links["deliver"] == links["verdict"] == ["Contact sheet", "Manifest"]
+    assert links["collect"] == links["verdict"] == ["Contact sheet", "Manifest"]
 
 
 def test_a_chunk_of_one_item_whose_id_is_a_number_has_that_for_a_name(dags):
@@ -278,6 +277,20 @@ print("LOADED", json.dumps([module for module in heavy if module in sys.modules]
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     line = next(line for line in out.splitlines() if line.startswith("LOADED"))
     assert json.loads(line.removeprefix("LOADED")) == []
+
+
+@pytest.mark.parametrize("dag", ["image_flow", "shard_flow"])
+def test_a_task_imports_nothing_of_ours_that_its_worker_had_not_before_it_forked(dag):
+    code = f"""
+import runpy, sys
+from darkroom.orchestration.preload import preload
+preload()
+before = set(sys.modules)
+runpy.run_path("{REPOSITORY}/dags/{dag}.py")
+print("NEW", sorted(module for module in set(sys.modules) - before if module.startswith("darkroom")))
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "NEW []" in out.splitlines()
 
 
 def test_the_docs_of_the_dags_are_current(dags):

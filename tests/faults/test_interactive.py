@@ -29,7 +29,7 @@ def test_an_interactive_item_is_done_while_bulk_fills_every_lane_and_waits(submi
     assert done(bulk.batch_id) < ITEMS, "bulk was done before"
     instances = api().task_instances(DAG_ID, now.run_id)
     light = {ti["task_id"]: ti["pool"] for ti in instances}
-    assert (light["plan"], light["collect"], light["deliver"]) == ("default_pool",) * 3
+    assert (light["plan"], light["collect"], light["verdict"]) == ("default_pool",) * 3
     lanes = {ti["task_id"]: (ti["queue"], ti["pool"]) for ti in instances if ti["map_index"] >= 0}
     assert lanes == {
         "a_c.generate": ("gpu.generate.now", "gpu_generate_now"),

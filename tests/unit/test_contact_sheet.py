@@ -133,3 +133,11 @@ def test_a_sample_is_even_ordered_and_not_too_large(n_rows, n_tiles):
     gaps = {after - before for before, after in pairwise(positions)}
     assert not gaps or max(gaps) - min(gaps) <= 1
     assert not positions or (positions[0], positions[-1]) == (0, n_rows - 1)
+
+
+def test_a_sheet_is_drawn_once(store, monkeypatch):
+    batch = plan(store, [["a"]])
+    run(batch, {"00000": [row(batch, "a", picture=png("red"))]})
+    drawn = render(batch, summary := collect(batch))
+    monkeypatch.setattr("darkroom.results.contact_sheet.draw", None)
+    assert render(batch, summary) == drawn

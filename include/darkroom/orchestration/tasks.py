@@ -181,9 +181,14 @@ def next_shard(after: int) -> dict[str, Any] | None:
     }
 
 
+@with_links
 @task.branch(trigger_rule="all_done")
 def collect() -> str | None:
-    """Write the manifest's next generation, whatever the chunks came to; then say what is next."""
+    """Write the manifest's next generation, whatever the chunks came to; then say what is next.
+
+    Where nothing goes round again, the contact sheet is drawn, too: then all is delivered.
+    """
+    from darkroom.results.contact_sheet import render
     from darkroom.results.manifest import collect as write_manifest
 
     first_task = "plan" if _param("round") is None else "take_chunks"
@@ -194,10 +199,13 @@ def collect() -> str | None:
         return None
     batch = _batch()
     with store_patience():
-        write_manifest(batch)
+        summary = write_manifest(batch)
         if next(_left(batch), None) is not None:
             return "respin.leftovers"
-    return "deliver" if _param("round") is None else None
+        if _param("round") is not None:  # who started the round delivers
+            return None
+        render(batch, summary)
+    return "verdict"
 
 
 @task
@@ -248,30 +256,19 @@ def _child(run_id: str, **conf: Any) -> dict[str, Any]:
 
 
 @with_links
-@task(trigger_rule="none_failed_min_one_success")
-def deliver() -> list[str]:
-    """Draw the contact sheet of the manifest and say where everything is."""
-    from darkroom.results.contact_sheet import render
-    from darkroom.results.manifest import collect as write_manifest
-
-    batch = _batch()
-    with store_patience():
-        summary = write_manifest(batch)  # once more: the round before may have ended without its `collect`
-        render(batch, summary)
-    return summary.places()
-
-
-@with_links
-@task.branch
+@task.branch(trigger_rule="none_failed_min_one_success")
 def verdict() -> str | None:
     """Fail the run when too many items failed, all being written and delivered; else, asked to, go on."""
     from darkroom.live.progress import Progress
+    from darkroom.results.contact_sheet import render
     from darkroom.results.manifest import collect as write_manifest
     from darkroom.settings import settings
 
     batch = _batch()
     with store_patience():
-        summary, allowed = write_manifest(batch), batch.request().max_failed_ratio
+        summary = write_manifest(batch)  # once more: a round may have ended without its `collect`
+        render(batch, summary)
+        allowed = batch.request().max_failed_ratio
     state = "failed" if summary.failed_ratio > allowed else "success"
     Progress(settings().redis_url.get_secret_value()).end(batch.batch_id, state)
     said = f"batch {batch.batch_id}: {summary}"

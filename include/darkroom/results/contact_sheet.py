@@ -8,7 +8,7 @@ import base64
 import html
 import io
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from PIL import Image, ImageOps
@@ -21,25 +21,28 @@ from darkroom.results.summary import Summary
 from darkroom.store.batches import Batch
 
 MAX_TILES = 96
+_FILES = ("contact_sheet.html", "contact_sheet.png")
 
 
 def render(batch: Batch, summary: Summary) -> dict[str, str]:
     """Write `contact_sheet.html` and `contact_sheet.png` into the generation; name to absolute URI.
 
+    They are drawn once: the generation's rows never change.
+
     Raises:
         StoreUnavailable: the store does not answer.
     """
+    paths = {name: batch.manifest_path(summary.generation, name) for name in _FILES}
+    if not all(batch.store.exists(path) for path in paths.values()):
+        _draw(batch, summary, paths)
+    return {name: batch.store.uri(path) for name, path in paths.items()}
+
+
+def _draw(batch: Batch, summary: Summary, paths: Mapping[str, str]) -> None:
     tiles = [replace(tile, thumbnail=_thumbnail(batch, row)) for tile, row in _tiles(batch, summary)]
-    files = {
-        "contact_sheet.html": page(summary, tiles, policy("data:")).encode(),
-        "contact_sheet.png": draw(summary, tiles),
-    }
-    uris = {}
-    for name, data in files.items():
-        path = batch.manifest_path(summary.generation, name)
-        batch.store.create(path, data)
-        uris[name] = batch.store.uri(path)
-    return uris
+    as_page, as_picture = _FILES
+    batch.store.create(paths[as_page], page(summary, tiles, policy("data:")).encode())
+    batch.store.create(paths[as_picture], draw(summary, tiles))
 
 
 def sample(n_rows: int, n_tiles: int = MAX_TILES) -> list[int]:
