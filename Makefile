@@ -3,6 +3,8 @@ SHELL := bash
 BIN := .venv/bin
 GPU := .venv-gpu
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11
+# The stack has the machine for itself; it is tested whatever became of the others.
+TEST_ALL = $(BIN)/pytest -n 2 --dist loadfile tests/unit tests/dags; units=$$?; $(BIN)/pytest tests/stack && exit $$units
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev install-gpu up down status logs demo test test-faults test-browser test-diffusion test-gpu prove-containers lint format lock docs screenshots bench clean
 
@@ -34,7 +36,7 @@ demo: install ## the whole plant and three small batches
 	@$(BIN)/darkroom demo
 
 test: install-dev ## all tests but those of faults and of the browser; ARGS="tests/unit -k name" for some
-	$(BIN)/pytest $(or $(ARGS),-n 2 --no-loadscope-reorder)
+	$(if $(ARGS),$(BIN)/pytest $(ARGS),$(TEST_ALL))
 
 test-faults: install-dev ## kill, hang and break each part of a plant in the middle of a batch
 	$(BIN)/pytest tests/faults $(ARGS)

@@ -26,7 +26,6 @@ def tables():
 
 @pytest.fixture(autouse=True)
 def empty(tables):
-    yield
     with create_session() as session:
         session.query(DagRun).delete()
         session.query(Log).delete()

@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from darkroom.cli import app
@@ -26,7 +27,7 @@ GPU = GpuStatus(
 def darkroom(tmp_path, url, monkeypatch):
     monkeypatch.setenv("DARKROOM_HOME", str(tmp_path))
     monkeypatch.setenv("DARKROOM_REDIS_URL", url)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("darkroom.commands.fleet.console", Console(width=200))
     settings.cache_clear()
     yield lambda *arguments: CliRunner().invoke(app, arguments)
     monkeypatch.undo()
