@@ -42,6 +42,8 @@ def test_what_c_rejects_goes_round_again_with_a_new_seed_and_makes_a_new_generat
     text = "\n".join(json.dumps(line) for line in lines)
     batch, summary = finished(started("A_C", source("rejected.jsonl", text), respins=2))
     assert (summary.generation, summary.completed, summary.rejected) == (3, 1, 1)
+    sheets = [batch.manifest_path(number, "contact_sheet.html") for number in (1, 2, 3)]
+    assert [batch.store.exists(sheet) for sheet in sheets] == [False, False, True]
     odd = next(row for row in rows(batch, summary) if row.custom_id == "odd")
     assert odd.status is Status.REJECTED
     assert odd.attempts == 6  # two stages, three rounds

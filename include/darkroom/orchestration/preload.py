@@ -20,7 +20,6 @@ MODULES = (
     "airflow.dag_processing.bundles.local",
     "airflow.dag_processing.dagbag",
     "airflow.dag_processing.importers.python_importer",
-    "airflow.providers.standard.operators.bash",
     "airflow.providers.standard.operators.empty",
     "airflow.sdk.bases.sensor",
     "airflow.sdk.definitions.asset.metadata",
@@ -52,7 +51,6 @@ MODULES = (
     "darkroom.results.manifest",
     "darkroom.results.onward",
     "darkroom.results.routing",
-    "jinja2.ext",
     "pyarrow.compute",
     "pyarrow.parquet",
 )
