@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
 from darkroom import stack as plant_of
 from darkroom.live.progress import Progress
 from darkroom.stack.home import Home
+from darkroom.stack.layout import BROKER
+from darkroom.stack.serving_parts import celery_name
 from tests.faults import FLEET
 from tests.faults.outcome import wasted
 from tests.stack.handle import StackUnderTest, new_folder, running
@@ -88,3 +91,12 @@ def done(batch_id, stage="generate"):
     """Items that a stage has finished with, as told live."""
     seen = Progress(plant_of.environment()["DARKROOM_REDIS_URL"]).read(batch_id)
     return seen.stages[stage].total if stage in seen.stages else 0
+
+
+def queues(stack):
+    """What the workers of stage A take from."""
+    workers = [celery_name("generate-1"), celery_name("generate-2")]
+    with Celery(broker=stack.addresses.redis_url(BROKER), set_as_current=False) as app:
+        inspect = app.control.inspect(destination=workers, timeout=5, limit=len(workers))
+        answers = inspect.active_queues() or {}
+    return {worker: {queue["name"] for queue in taken} for worker, taken in answers.items()}

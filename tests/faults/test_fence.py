@@ -1,25 +1,15 @@
 """A server that is fenced in the middle of a batch."""
 
-from celery import Celery
-
 from darkroom.commands.batches import api
 from darkroom.flows import STAGES
 from darkroom.orchestration.gate import fence_of
-from darkroom.stack.layout import BROKER
 from darkroom.stack.serving_parts import celery_name
+from tests.faults.conftest import queues
 from tests.faults.outcome import complete, tries
 from tests.stack.plant import until
 
 ITEMS, STAGE = 240, STAGES["generate"]
 FENCED, OTHER = celery_name("generate-1"), celery_name("generate-2")
-
-
-def queues(stack):
-    """What the workers of stage A take from."""
-    with Celery(broker=stack.addresses.redis_url(BROKER), set_as_current=False) as app:
-        inspect = app.control.inspect(destination=[FENCED, OTHER], timeout=5, limit=2)
-        answers = inspect.active_queues() or {}
-    return {worker: {queue["name"] for queue in taken} for worker, taken in answers.items()}
 
 
 def test_the_worker_of_a_fenced_server_stands_aside_the_others_do_the_rest_and_it_comes_back(submit, stack):
