@@ -279,14 +279,14 @@ print("LOADED", json.dumps([module for module in heavy if module in sys.modules]
     assert json.loads(line.removeprefix("LOADED")) == []
 
 
-@pytest.mark.parametrize("dag", ["image_flow", "shard_flow"])
-def test_a_task_imports_nothing_of_ours_that_its_worker_had_not_before_it_forked(dag):
+def test_a_task_imports_nothing_of_ours_that_its_worker_had_not_before_it_forked():
     code = f"""
 import runpy, sys
 from darkroom.orchestration.preload import preload
 preload()
 before = set(sys.modules)
-runpy.run_path("{REPOSITORY}/dags/{dag}.py")
+for dag in ("image_flow", "shard_flow"):
+    runpy.run_path(f"{REPOSITORY}/dags/{{dag}}.py")
 print("NEW", sorted(module for module in set(sys.modules) - before if module.startswith("darkroom")))
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
