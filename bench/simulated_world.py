@@ -27,9 +27,9 @@ class World:
     start_every_s: float = 0.25
     """What one scheduler needs for a task start, all hosts together."""
     shard_start_s: float = 5.0
-    """From the last chunk of a shard that a lane takes to the next one's first may be taken. Until one was
-    taken, `bench.interactive` measured 9 and 13 s (medians of four, on a slow machine and beside other runs):
-    with it the wait for a free lane, there 5 s between two."""
+    """From when a lane has taken a shard's last chunk to when the next shard's first can be taken. Assumed:
+    what `bench.interactive` measures, 9 and 13 s as medians of four on a slow machine, is until it *was*
+    taken, and so also the wait for a lane: there one is free every 5 s."""
     round_s: float = 6.0
     """From the end of a round to the next one's first chunk: collect, leftovers, start."""
     noticed_s: float = 90.0
