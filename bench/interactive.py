@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.latency import DELIVERED, FIRST_WORK, OVER_MODELS, measure_one, shown
 from bench.plants import in_a_plant, keep, prompts, up
+
+if TYPE_CHECKING:
+    from darkroom.rest.api import Run
 
 RUNS = 30
 SECONDS_PER_ITEM, BATCH, SERVERS = 0.5, 4, 2
@@ -71,19 +74,24 @@ def measure(folder: Path, runs: int) -> None:
 
 
 def _between_shards(run_id: str) -> list[float]:
-    """From the last chunk of a shard that a lane has taken to the first of the next shard, in seconds."""
+    """From the first lane that finds no more chunk in a shard to the first chunk of the next, in seconds."""
     from darkroom.commands.batches import api
     from darkroom.rest.api import CHILD_DAG_ID
 
-    begun = [
-        sorted(
-            datetime.fromisoformat(ti["start_date"]).timestamp()
+    def times(run: "Run", which: str) -> list[float]:
+        return [
+            datetime.fromisoformat(ti[which]).timestamp()
             for ti in api().task_instances(CHILD_DAG_ID, run.run_id)
-            if ti["task_id"] == "a_c.generate" and ti["start_date"]
-        )
-        for run in reversed(api().runs_of_batch(CHILD_DAG_ID, run_id))
-    ]
-    return [after[0] - before[-1] for before, after in pairwise(begun) if before and after]
+            if ti["task_id"] == "a_c.generate" and ti[which]
+        ]
+
+    gaps = []
+    for before, after in pairwise(reversed(api().runs_of_batch(CHILD_DAG_ID, run_id))):
+        begun, begun_next = times(before, "start_date"), times(after, "start_date")
+        free = [end for end in times(before, "end_date") if end > max(begun, default=0.0)]
+        if free and begun_next:
+            gaps.append(min(begun_next) - min(free))
+    return gaps
 
 
 def _figures(runs: list[dict[str, float]]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from darkroom.orchestration.deadlines import DEADLINE
 from darkroom.orchestration.defaults import DAG_DEFAULTS, start_params
 from darkroom.orchestration.groups import run_flow
 from darkroom.orchestration.plan_task import Plan
-from darkroom.orchestration.tasks import collect, verdict
+from darkroom.orchestration.tasks import Collect, Verdict
 
 
 @dag(
@@ -42,7 +42,7 @@ from darkroom.orchestration.tasks import collect, verdict
     **DAG_DEFAULTS,
 )
 def image_flow():
-    planned, collected, judged = Plan(task_id="plan"), collect(), verdict()
+    planned, collected, judged = Plan(task_id="plan"), Collect(task_id="collect"), Verdict(task_id="verdict")
     work = [*(run_flow(flow, planned.output) for flow in FLOWS.values()), RunShards(task_id="run_shards")]
     planned >> [*work, collected]
     work >> collected >> [(again := respin(collected)), judged]

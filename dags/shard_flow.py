@@ -20,7 +20,7 @@ from darkroom.orchestration.children import RunShards, respin
 from darkroom.orchestration.defaults import DAG_DEFAULTS, shard_params
 from darkroom.orchestration.groups import run_flow
 from darkroom.orchestration.plan_task import TakeChunks
-from darkroom.orchestration.tasks import collect
+from darkroom.orchestration.tasks import Collect
 
 
 # Rounds nest: who waits must never keep the one it waits for from starting.
@@ -34,7 +34,7 @@ from darkroom.orchestration.tasks import collect
     **DAG_DEFAULTS,
 )
 def shard_flow():
-    taken, collected = TakeChunks(task_id="take_chunks"), collect()
+    taken, collected = TakeChunks(task_id="take_chunks"), Collect(task_id="collect")
     work = [*(run_flow(flow, taken.output) for flow in FLOWS.values()), RunShards(task_id="run_shards")]
     taken >> [*work, collected]
     work >> collected >> respin(collected)

@@ -13,6 +13,7 @@ from airflow import settings as airflow_settings
 from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
+from airflow.sdk.definitions.context import _AIRFLOW_PARSING_CONTEXT_TASK_ID
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.types import DagRunType
@@ -20,6 +21,7 @@ from airflow.utils.types import DagRunType
 from darkroom.flows import FLOWS, STAGES, queues
 from darkroom.orchestration import policies
 from darkroom.orchestration.dag_docs import page
+from darkroom.orchestration.defaults import start_params
 from darkroom.settings import REPOSITORY
 from darkroom.stack.credentials import Credentials
 from darkroom.stack.home import Home
@@ -34,6 +36,7 @@ GROUPS = {
     "b_c.enhance": {"b_c.inspect"},
     "b_c.inspect": set(),
 }
+FIRST = {"a.generate", "a_c.generate", "b_c.enhance"}
 LAST = {"a.generate", "a_c.inspect", "b_c.inspect"}
 CHILDREN = {
     "respin.leftovers": {"respin.start", "respin.wait"},
@@ -50,7 +53,7 @@ def expected(first_task, after_collect, tail):
     after_group = {task: {"collect"} for task in LAST}
     groups = {task: downstream | after_group.get(task, set()) for task, downstream in GROUPS.items()}
     return {
-        first_task: {*GROUPS, "run_shards", "collect"},
+        first_task: {*FIRST, "run_shards", "collect"},
         **groups,
         "collect": after_collect,
         **CHILDREN,
@@ -310,6 +313,20 @@ def test_only_image_flow_has_a_deadline_and_it_is_the_runs_own(dags):
     assert {dag_id for dag_id, dag in dags.items() if dag.deadline} == {"image_flow"}
     (alert,) = dags["image_flow"].deadline
     assert (alert.interval.total_seconds(), type(alert.reference).__name__) == (0, "DeadlineOfRun")
+
+
+def test_a_task_that_is_about_to_run_gets_the_defaults_and_none_of_their_limits(dags, monkeypatch):
+    monkeypatch.setenv(_AIRFLOW_PARSING_CONTEXT_TASK_ID, "plan")  # as Airflow does
+    bare = start_params()
+    form = {name: dags["image_flow"].params.get_param(name) for name in dags["image_flow"].params}
+    assert {name: param.value for name, param in bare.items()} == {n: param.value for n, param in form.items()}
+    assert not any(param.schema for param in bare.values())
+    assert form["flow"].schema["enum"] == list(FLOWS)
+
+
+def test_what_daily_flow_sets_changes_no_default_of_the_form():
+    start_params()["flow"].resolve("B_C")
+    assert start_params()["flow"].value == "A_C"
 
 
 def test_the_form_asks_where_items_go_on_to_only_where_there_are_ways(dags):

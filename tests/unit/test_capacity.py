@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 from tests.servers import free_port
 
-from darkroom.fleet.capacity import Capacity
+from darkroom.fleet.capacity import LOOK_AGAIN_S, Capacity
 from darkroom.fleet.presence import PATIENCE_S, Presence
 from darkroom.fleet.servers import Fleet, FleetUnknown
 from darkroom.flows import LIGHT_POOL, SHIPPED_STAGES
@@ -19,10 +19,12 @@ class Pools:
 
     slots: dict[str, int] = field(default_factory=dict)
     away: bool = False
+    looks: int = 0
 
     def pools(self) -> dict[str, int]:
         if self.away:
             raise ApiError("away")
+        self.looks += 1
         return dict(self.slots)
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
@@ -145,6 +147,18 @@ def test_the_pool_of_light_work_is_made_once_and_then_left_alone(capacity):
     capacity.api.slots[LIGHT_POOL] = 7
     capacity.follow(3)
     assert capacity.api.slots[LIGHT_POOL] == 7
+
+
+def test_what_is_known_of_the_pools_holds_for_a_while_and_then_is_put_right(capacity, tell):
+    tell("h1", "generate")
+    capacity.follow(0)
+    capacity.api.slots["gpu_generate"] = 40
+    tell("h1", "generate")
+    capacity.follow(LOOK_AGAIN_S - 1)
+    assert (capacity.api.slots["gpu_generate"], capacity.api.looks) == (40, 1)
+    tell("h1", "generate")
+    capacity.follow(LOOK_AGAIN_S)
+    assert (capacity.api.slots["gpu_generate"], capacity.api.looks) == (2, 2)
 
 
 def test_who_waits_for_a_server_is_said_once(capacity, tell, caplog):

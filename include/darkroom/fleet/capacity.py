@@ -8,6 +8,7 @@ is fenced, or stays away, takes no chunks.
 """
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -25,6 +26,9 @@ from darkroom.settings import settings
 from darkroom.store.storage import open_store
 
 ROUND_S = 3.0
+LOOK_AGAIN_S = 30.0
+"""How long what is known of the pools holds: Airflow counts what is in each of them to tell their sizes, and
+its API answers nobody meanwhile, 0.15 s for ten pools on a slow machine."""
 
 log = logging.getLogger("capacity")
 
@@ -40,6 +44,8 @@ class Capacity:
     light_slots: int
     """Tasks without a model that may run at once and are not an interactive run's."""
     presence: Presence
+    _slots: dict[str, int] = field(default_factory=dict)
+    _looked: float = -math.inf
     _why: dict[str, str] = field(default_factory=dict)
 
     def follow(self, now: float) -> None:
@@ -58,24 +64,30 @@ class Capacity:
         try:
             self._follow_with_workers(now)
         finally:  # whatever is wrong with the one must not hold up the other
-            self._follow_with_pools()
+            self._follow_with_pools(now)
 
-    def _follow_with_pools(self) -> None:
-        counting, slots = self.presence.counting(), self.api.pools()
-        if LIGHT_POOL not in slots:  # its size may be changed by hand
-            self.api.set_pool(LIGHT_POOL, self.light_slots, "Tasks without a model, but of interactive runs")
+    def _follow_with_pools(self, now: float) -> None:
+        counting = self.presence.counting()
+        if now >= self._looked + LOOK_AGAIN_S:
+            self._slots, self._looked = self.api.pools(), now
+        if LIGHT_POOL not in self._slots:  # its size may be changed by hand
+            self._set(LIGHT_POOL, self.light_slots, "Tasks without a model, but of interactive runs")
         for stage in self.stages.values():
             servers = [server for server in counting if server.stage == stage.name]
-            self._set(stage.pool, sum(server.lanes for server in servers), slots, stage.summary)
-            self._set(stage.now_pool, len(servers), slots, f"{stage.summary} (interactive runs)")
+            self._follow_with(stage.pool, sum(server.lanes for server in servers), stage.summary)
+            self._follow_with(stage.now_pool, len(servers), f"{stage.summary} (interactive runs)")
 
-    def _set(self, pool: str, wanted: int, slots: Mapping[str, int], what: str) -> None:
-        have = slots.get(pool, -1)
+    def _follow_with(self, pool: str, wanted: int, what: str) -> None:
+        have = self._slots.get(pool, -1)
         if wanted < have and not self.presence.knows_who_is_missing():
             return
         if wanted != have:
             log.info("%s: %d slots instead of %d", pool, wanted, max(have, 0))
-            self.api.set_pool(pool, wanted, what)
+            self._set(pool, wanted, what)
+
+    def _set(self, pool: str, slots: int, what: str) -> None:
+        self.api.set_pool(pool, slots, what)
+        self._slots[pool] = slots
 
     def _follow_with_workers(self, now: float) -> None:
         wanted: dict[tuple[str, str], bool] = {}

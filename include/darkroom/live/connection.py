@@ -5,6 +5,7 @@ Losing it loses numbers for a while and no work; so a worker that can't reach it
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Self, TypeVar
 
 import redis
@@ -14,17 +15,24 @@ TIMEOUT_S = 2.0
 _T = TypeVar("_T")
 
 
+@cache
+def _client(url: str) -> Any:
+    """One for all of a process: each has connections of its own, which a task would have to open.
+
+    It tells Redis nothing of itself: else each task would look for its version among all that is installed.
+    """
+    pool = redis.ConnectionPool.from_url(
+        url, decode_responses=True, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S,
+        driver_info=None,
+    )  # fmt: skip
+    return redis.Redis(connection_pool=pool)
+
+
 class InRedis:
     """A session with Redis; an empty URL has none, keeps nothing and knows nothing."""
 
     def __init__(self, url: str) -> None:
-        self._redis: Any = (
-            redis.Redis.from_url(
-                url, decode_responses=True, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
-            )
-            if url
-            else None
-        )
+        self._redis: Any = _client(url) if url else None
         self._pipe: Any = None
 
     @classmethod

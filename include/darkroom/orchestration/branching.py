@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from airflow.sdk import get_current_context, task, task_group
-from airflow.sdk.definitions.xcom_arg import XComArg
+from airflow.sdk import BaseOperator, get_current_context, task, task_group
 
 from darkroom.orchestration.children import start
 from darkroom.rest.api import DAG_ID
@@ -41,7 +40,7 @@ def route() -> list[dict[str, Any]]:
 
 
 @task_group(tooltip="what a function of yours sends on to another flow, as batches of their own")
-def then(judged: XComArg) -> None:
+def then(judged: BaseOperator) -> None:
     """Start a run for each next flow. Nobody waits for it: each is a batch like any other."""
     routed = route()
     # To both, so that the branch skips both at once, and the run has ended then.

@@ -122,7 +122,7 @@ def start_and_wait(runs: XComArg, of_dag: str = CHILD) -> WaitForRuns:
 
 
 @task_group(tooltip="what C rejected with new seeds, and what is left over, as a run of its own")
-def respin(branch: XComArg) -> None:
+def respin(branch: BaseOperator) -> None:
     """Cut the next round, start it and wait for it."""
     wait = start_and_wait(tasks.leftovers())
     # Skipped by the branch itself, not by what comes before: that would take the scheduler two rounds more.

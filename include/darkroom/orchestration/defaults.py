@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from copy import copy
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
+from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule, get_parsing_context
 
 from darkroom.delivery.event import KINDS
 from darkroom.errors import DarkroomError, ItemError
@@ -82,8 +83,7 @@ def _options_help() -> str:
     return "\n".join(lines)
 
 
-def start_params() -> dict[str, Param]:
-    """The start contract: one JSON Schema for the form, the REST API, the command and the schedule."""
+def _contract() -> dict[str, Param]:
     return {
         "flow": Param(
             DEFAULT_FLOW,
@@ -203,6 +203,22 @@ def _then() -> dict[str, Param]:
         description="Where items go on to when the batch has ended: a function in darkroom.toml decides.",
     )
     return {"then": param}
+
+
+_CONTRACT = _contract()
+"""Made when this is imported: by a worker, before it forks."""
+
+
+def start_params() -> dict[str, Param]:
+    """The start contract: one JSON Schema for the form, the REST API, the command and the schedule.
+
+    For a task that is about to run, only the defaults. It gives each operator a copy of the params and checks
+    values and schemas again, much of what a hop costs, when Airflow's API has done so as it made the run. See
+    https://airflow.apache.org/docs/apache-airflow/stable/howto/dynamic-dag-generation.html
+    """
+    if get_parsing_context().task_id is not None:
+        return {name: Param(param.value) for name, param in _CONTRACT.items()}
+    return {name: copy(param) for name, param in _CONTRACT.items()}
 
 
 def callback_params() -> dict[str, Param]:

@@ -1,12 +1,10 @@
 """Links from the last tasks of a run to what it made, as buttons in Airflow's UI."""
 
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
-from airflow.sdk.definitions.xcom_arg import XComArg
 
 
 class _Page(BaseOperatorLink):
@@ -38,12 +36,4 @@ class Manifest(_Page):
     below = "/files/manifest.parquet"
 
 
-def with_links(make: Callable[[], XComArg]) -> Callable[[], XComArg]:
-    """A task that leads to its batch: for above `@task`, which takes no links itself."""
-
-    def made() -> XComArg:
-        task = make()
-        task.operator.operator_extra_links = (ContactSheet(), Manifest())
-        return task
-
-    return made
+LINKS = (ContactSheet(), Manifest())

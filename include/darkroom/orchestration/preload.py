@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import Any
 
 from celery.signals import import_modules
+from jinja2.lexer import get_lexer
+from jinja2.sandbox import SandboxedEnvironment
 
 MODULES = (
     "PIL.BmpImagePlugin",
@@ -61,3 +63,4 @@ def preload(*_arguments: Any, **_more: Any) -> None:
     """Import what tasks import."""
     for name in MODULES:
         import_module(name)
+    get_lexer(SandboxedEnvironment())  # compiles its expressions, for the templates that name map indexes

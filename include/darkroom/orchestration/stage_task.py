@@ -37,14 +37,20 @@ class RunStage(BaseOperator):
     planned is put back and spends no try; one whose batch is paused waits in the triggerer, without a slot.
     """
 
-    template_fields = ("chunk_id",)
-
     def __init__(self, *, stage_name: str, chunk_id: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.stage_name, self.chunk_id = stage_name, chunk_id
 
-    def execute(self, context: Any) -> str:
-        """Run the chunk; what came of it, in a line."""
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+        """Which chunk a map index stands for.
+
+        No template field: Airflow would keep it in its database, which takes each chunk a call, and make
+        `plan` a parent of every stage, which costs the scheduler a query a waiting chunk at each look.
+        """
+        self.chunk_id = self.chunk_id.resolve(context)
+
+    def execute(self, context: Any) -> None:
+        """Run the chunk."""
         from darkroom.annotation import annotated
         from darkroom.errors import ChunkPaused, ChunkStopped, NewerSchema, StoreUnavailable
         from darkroom.fleet.fence import is_hosts_fault
@@ -87,13 +93,10 @@ class RunStage(BaseOperator):
         with annotated(**report.figures):
             for line in report.lines():
                 self.log.info(line)
-        return (
-            f"{batch.batch_id} chunk {self.chunk_id}, {stage.name} on {server.name or 'this host'}: {report}"
-        )
 
-    def resumed(self, context: Any, event: Any) -> str:
+    def resumed(self, context: Any, event: Any) -> None:
         """The batch is no longer paused."""
-        return self.execute(context)
+        self.execute(context)
 
     def _run(self, batch: "Batch", stage: Stage, server: "Server", context: Any) -> "tuple[Report, bool]":
         """What came of the chunk, and whether this host is many times slower than the others."""

@@ -1,4 +1,4 @@
-"""The light tasks of the DAGs: each one a decorator and a call into the package."""
+"""The light tasks of the DAGs: each one a call into the package."""
 
 import errno
 import logging
@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.standard.operators.branch import BaseBranchOperator
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
 
 from darkroom.flows import FLOWS, STAGES
-from darkroom.orchestration.links import with_links
+from darkroom.orchestration.links import LINKS
 from darkroom.orchestration.tracing import to_child
 from darkroom.records import batch_id_for
 
@@ -181,31 +182,37 @@ def next_shard(after: int) -> dict[str, Any] | None:
     }
 
 
-@with_links
-@task.branch(trigger_rule="all_done")
-def collect() -> str | None:
+class Collect(BaseBranchOperator):
     """Write the manifest's next generation, whatever the chunks came to; then say what is next.
 
     Where nothing goes round again, the contact sheet is drawn, too: then all is delivered.
     """
-    from darkroom.results.contact_sheet import render
-    from darkroom.results.manifest import collect as write_manifest
 
-    first_task = "plan" if _param("round") is None else "take_chunks"
-    if get_current_context()["ti"].xcom_pull(task_ids=first_task) is None:
-        # An earlier run's manifest of the same batch must not make this one look done.
-        raise AirflowFailException(f"this run has no plan; see the log of `{first_task}`")
-    if _param("shard") is not None:  # who started the shards collects
-        return None
-    batch = _batch()
-    with store_patience():
-        summary = write_manifest(batch)
-        if next(_left(batch), None) is not None:
-            return "respin.leftovers"
-        if _param("round") is not None:  # who started the round delivers
+    operator_extra_links = LINKS
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trigger_rule="all_done", **kwargs)
+
+    def choose_branch(self, context: Any) -> str | None:
+        """The task that the run goes on with."""
+        from darkroom.results.contact_sheet import render
+        from darkroom.results.manifest import collect
+
+        first_task = "plan" if _param("round") is None else "take_chunks"
+        if context["ti"].xcom_pull(task_ids=first_task) is None:
+            # An earlier run's manifest of the same batch must not make this one look done.
+            raise AirflowFailException(f"this run has no plan; see the log of `{first_task}`")
+        if _param("shard") is not None:  # who started the shards collects
             return None
-        render(batch, summary)
-    return "verdict"
+        batch = _batch()
+        with store_patience():
+            summary = collect(batch)
+            if next(_left(batch), None) is not None:
+                return "respin.leftovers"
+            if _param("round") is not None:  # who started the round delivers
+                return None
+            render(batch, summary)
+        return "verdict"
 
 
 @task
@@ -255,26 +262,32 @@ def _child(run_id: str, **conf: Any) -> dict[str, Any]:
     return {"trigger_run_id": run_id, "conf": same | conf}
 
 
-@with_links
-@task.branch(trigger_rule="none_failed_min_one_success")
-def verdict() -> str | None:
+class Verdict(BaseBranchOperator):
     """Fail the run when too many items failed, all being written and delivered; else, asked to, go on."""
-    from darkroom.live.progress import Progress
-    from darkroom.results.contact_sheet import render
-    from darkroom.results.manifest import collect as write_manifest
-    from darkroom.settings import settings
 
-    batch = _batch()
-    with store_patience():
-        summary = write_manifest(batch)  # once more: a round may have ended without its `collect`
-        render(batch, summary)
-        allowed = batch.request().max_failed_ratio
-    state = "failed" if summary.failed_ratio > allowed else "success"
-    Progress(settings().redis_url.get_secret_value()).end(batch.batch_id, state)
-    said = f"batch {batch.batch_id}: {summary}"
-    if summary.failed_ratio > allowed:
-        raise AirflowFailException(f"{said}. That is more than max_failed_ratio {allowed:.1%} allows.")
-    if summary.rejects and not summary.items:
-        raise AirflowFailException(f"{said}. No line of the source is an item; see {batch.rejects_path}.")
-    log.info(said)
-    return "then.route" if _param("then") else None
+    operator_extra_links = LINKS
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trigger_rule="none_failed_min_one_success", **kwargs)
+
+    def choose_branch(self, context: Any) -> str | None:
+        """The task that the run goes on with, if any."""
+        from darkroom.live.progress import Progress
+        from darkroom.results.contact_sheet import render
+        from darkroom.results.manifest import collect
+        from darkroom.settings import settings
+
+        batch = _batch()
+        with store_patience():
+            summary = collect(batch)  # once more: a round may have ended without its `collect`
+            render(batch, summary)
+            allowed = batch.request().max_failed_ratio
+        state = "failed" if summary.failed_ratio > allowed else "success"
+        Progress(settings().redis_url.get_secret_value()).end(batch.batch_id, state)
+        said = f"batch {batch.batch_id}: {summary}"
+        if summary.failed_ratio > allowed:
+            raise AirflowFailException(f"{said}. That is more than max_failed_ratio {allowed:.1%} allows.")
+        if summary.rejects and not summary.items:
+            raise AirflowFailException(f"{said}. No line of the source is an item; see {batch.rejects_path}.")
+        log.info(said)
+        return "then.route" if _param("then") else None

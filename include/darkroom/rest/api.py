@@ -218,9 +218,13 @@ class AirflowApi(AirflowSession):
         return {pool["name"]: int(pool["slots"]) for pool in pools}
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
-        """Make a pool, or change it."""
-        body = {"slots": slots, "description": description, "include_deferred": False}
-        if name in self.pools():
-            self.call("PATCH", f"/api/v2/pools/{name}", json={"pool": name, **body})
-        else:
-            self.call("POST", "/api/v2/pools", json={"name": name, **body})
+        """Make a pool, or change it.
+
+        Raises:
+            ApiError: Airflow does not take it.
+        """
+        pool = {"name": name, "slots": slots, "description": description, "include_deferred": False}
+        action = {"action": "create", "action_on_existence": "overwrite", "entities": [pool]}
+        done = self.call("PATCH", "/api/v2/pools", json={"actions": [action]})["create"]
+        if name not in done["success"]:
+            raise ApiError(f"Airflow does not take the pool {name}: {done['errors']}")

@@ -76,6 +76,7 @@ SETTINGS = tuple(Setting(*row) for row in (
     ("celery", "operation_timeout", "5", "5", "default 1: on a loaded machine sending a task takes longer, and it would count as not sent"),
     ("celery_broker_transport_options", "visibility_timeout", "86400", "86400", "the default, said aloud: a chunk must be far shorter, or the broker would hand it out twice"),
     ("dag_processor", "refresh_interval", "5", "60", "default 300: a new DAG file shows within seconds where DAGs are written"),
+    ("dag_processor", "min_file_process_interval", "120", "300", "default 30: so often DAG files are parsed again that have not changed, which costs CPU; one that has changed is parsed at once"),
     ("dag_processor", "parsing_processes", "1", "2", "a handful of DAG files"),
     ("dag_processor", "stale_bundle_cleanup_interval", "0", "0", "local bundles have no versions to clean up; saves a process per worker"),
     ("dag_processor", "print_stats_interval", "600", "300", "keeps the log readable"),
