@@ -319,7 +319,7 @@ def test_a_task_that_is_about_to_run_gets_the_defaults_and_none_of_their_limits(
     monkeypatch.setenv(_AIRFLOW_PARSING_CONTEXT_TASK_ID, "plan")  # as Airflow does
     bare = start_params()
     form = {name: dags["image_flow"].params.get_param(name) for name in dags["image_flow"].params}
-    assert {name: param.value for name, param in bare.items()} == {n: param.value for n, param in form.items()}
+    assert {n: param.value for n, param in bare.items()} == {n: param.value for n, param in form.items()}
     assert not any(param.schema for param in bare.values())
     assert form["flow"].schema["enum"] == list(FLOWS)
 
