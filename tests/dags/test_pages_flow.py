@@ -92,9 +92,8 @@ def pages():
 
 def test_it_looks_then_fetches_the_others_or_takes_the_page_through_its_flow(dags):
     edges = {task.task_id: set(task.downstream_task_ids) for task in dags["pages_flow"].tasks}
-    stages = {"a.generate", "a_c.generate", "a_c.inspect", "b_c.enhance", "b_c.inspect"}
     assert edges == {
-        "look": {"choose_way", "fetch", *stages},
+        "look": {"choose_way", "fetch", *GROUPS},
         "choose_way": {"fetch", *GROUPS},
         "fetch": set(),
         "a.generate": set(),

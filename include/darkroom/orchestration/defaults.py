@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from copy import copy
 from datetime import timedelta
 from typing import Any
 
@@ -74,8 +73,8 @@ def _options_help() -> str:
     """Every option with its limits, default and meaning, as a Markdown list."""
     # Bold, not code: the form's line height is too small for the frames it draws around code.
     lines = ['For example **{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}**. There are:']
-    for stage, options in options_by_stage().items():
-        for name, field in options.model_json_schema().get("properties", {}).items():
+    for stage, schema in _OPTIONS.items():
+        for name, field in schema.get("properties", {}).items():
             limits = f"{field['minimum']} to {field['maximum']}, " if "minimum" in field else ""
             default = json.dumps(field["default"]) if "default" in field else "none"
             meaning = field.get("description", "its class says no more")
@@ -83,7 +82,12 @@ def _options_help() -> str:
     return "\n".join(lines)
 
 
-def _contract() -> dict[str, Param]:
+# Made when this is imported: by a worker, before it forks.
+_OPTIONS = {stage: kind.model_json_schema() for stage, kind in options_by_stage().items()}
+_OPTIONS_HELP = _options_help()
+
+
+def _form() -> dict[str, Param]:
     return {
         "flow": Param(
             DEFAULT_FLOW,
@@ -107,10 +111,10 @@ def _contract() -> dict[str, Param]:
             type="object",
             title="Options per stage",
             section="Options of the models",
-            properties={stage: kind.model_json_schema() for stage, kind in options_by_stage().items()},
+            properties=_OPTIONS,
             additionalProperties=False,
             examples=[{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}],
-            description_md=_options_help(),
+            description_md=_OPTIONS_HELP,
         ),
         "max_failed_ratio": Param(
             0.05,
@@ -205,10 +209,6 @@ def _then() -> dict[str, Param]:
     return {"then": param}
 
 
-_CONTRACT = _contract()
-"""Made when this is imported: by a worker, before it forks."""
-
-
 def start_params() -> dict[str, Param]:
     """The start contract: one JSON Schema for the form, the REST API, the command and the schedule.
 
@@ -216,9 +216,10 @@ def start_params() -> dict[str, Param]:
     values and schemas again, much of what a hop costs, when Airflow's API has done so as it made the run. See
     https://airflow.apache.org/docs/apache-airflow/stable/howto/dynamic-dag-generation.html
     """
-    if get_parsing_context().task_id is not None:
-        return {name: Param(param.value) for name, param in _CONTRACT.items()}
-    return {name: copy(param) for name, param in _CONTRACT.items()}
+    form = _form()
+    if get_parsing_context().task_id is None:
+        return form
+    return {name: Param(param.value) for name, param in form.items()}
 
 
 def callback_params() -> dict[str, Param]:
