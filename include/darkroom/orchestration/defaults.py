@@ -1,7 +1,7 @@
 """What all DAGs share: the start form, limits, retries."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -69,11 +69,11 @@ def _flow_help() -> str:
     return "\n".join(f"- **{name}** is {STAGES[name].summary}" for name in names)
 
 
-def _options_help() -> str:
+def _options_help(schemas: Mapping[str, Any]) -> str:
     """Every option with its limits, default and meaning, as a Markdown list."""
     # Bold, not code: the form's line height is too small for the frames it draws around code.
     lines = ['For example **{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}**. There are:']
-    for stage, schema in _OPTIONS.items():
+    for stage, schema in schemas.items():
         for name, field in schema.get("properties", {}).items():
             limits = f"{field['minimum']} to {field['maximum']}, " if "minimum" in field else ""
             default = json.dumps(field["default"]) if "default" in field else "none"
@@ -82,12 +82,22 @@ def _options_help() -> str:
     return "\n".join(lines)
 
 
-# Made when this is imported: by a worker, before it forks.
-_OPTIONS = {stage: kind.model_json_schema() for stage, kind in options_by_stage().items()}
-_OPTIONS_HELP = _options_help()
+def _options() -> Param:
+    """Asked of the stages' classes, a user's own among them."""
+    schemas = {stage: kind.model_json_schema() for stage, kind in options_by_stage().items()}
+    return Param(
+        {},
+        type="object",
+        title="Options per stage",
+        section="Options of the models",
+        properties=schemas,
+        additionalProperties=False,
+        examples=[{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}],
+        description_md=_options_help(schemas),
+    )
 
 
-def _form() -> dict[str, Param]:
+def _form(options: Param) -> dict[str, Param]:
     return {
         "flow": Param(
             DEFAULT_FLOW,
@@ -106,16 +116,7 @@ def _form() -> dict[str, Param]:
             maxLength=128,
             description="Its name in the store. Empty: made from the run's id.",
         ),
-        "options": Param(
-            {},
-            type="object",
-            title="Options per stage",
-            section="Options of the models",
-            properties=_OPTIONS,
-            additionalProperties=False,
-            examples=[{"generate": {"steps": 8}, "inspect": {"max_nsfw": 0.5}}],
-            description_md=_OPTIONS_HELP,
-        ),
+        "options": options,
         "max_failed_ratio": Param(
             0.05,
             type="number",
@@ -216,10 +217,9 @@ def start_params() -> dict[str, Param]:
     values and schemas again, much of what a hop costs, when Airflow's API has done so as it made the run. See
     https://airflow.apache.org/docs/apache-airflow/stable/howto/dynamic-dag-generation.html
     """
-    form = _form()
     if get_parsing_context().task_id is None:
-        return form
-    return {name: Param(param.value) for name, param in form.items()}
+        return _form(_options())
+    return {name: Param(param.value) for name, param in _form(options=Param({})).items()}
 
 
 def callback_params() -> dict[str, Param]:

@@ -5,7 +5,6 @@ Darkroom, pyarrow, Pillow and much of Airflow for itself, a second of CPU. Airfl
 its own modules. Nothing is *used* here: a store or a connection must be opened by who works with it.
 """
 
-import logging
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +12,6 @@ from celery.signals import import_modules
 from jinja2.lexer import get_lexer
 from jinja2.sandbox import SandboxedEnvironment
 
-log = logging.getLogger(__name__)
 MODULES = (
     "PIL.BmpImagePlugin",
     "PIL.GifImagePlugin",
@@ -62,10 +60,7 @@ MODULES = (
 
 @import_modules.connect
 def preload(*_arguments: Any, **_more: Any) -> None:
-    """Import what tasks import; what can't be imported is said by the DAGs and tasks that need it."""
+    """Import what tasks import."""
     for name in MODULES:
-        try:
-            import_module(name)
-        except Exception:  # a class of a user's own may fail in any way, and must not take the worker along
-            log.exception("not imported before tasks are: %s", name)
+        import_module(name)
     get_lexer(SandboxedEnvironment())  # compiles its expressions, for the templates that name map indexes
