@@ -20,6 +20,7 @@ class Pools:
     slots: dict[str, int] = field(default_factory=dict)
     away: bool = False
     looks: int = 0
+    unheard: bool = False
 
     def pools(self) -> dict[str, int]:
         if self.away:
@@ -29,6 +30,8 @@ class Pools:
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
         self.slots[name] = slots
+        if self.unheard:
+            raise ApiError("the answer is lost")
 
 
 @dataclass
@@ -159,6 +162,19 @@ def test_what_is_known_of_the_pools_holds_for_a_while_and_then_is_put_right(capa
     tell("h1", "generate")
     capacity.follow(LOOK_AGAIN_S)
     assert (capacity.api.slots["gpu_generate"], capacity.api.looks) == (2, 2)
+
+
+def test_a_pool_whose_change_was_not_confirmed_is_looked_at_in_the_next_round(capacity, tell):
+    tell("h1", "generate")
+    capacity.follow(0)
+    tell("h2", "generate")
+    capacity.api.unheard = True
+    with pytest.raises(ApiError):
+        capacity.follow(3)
+    capacity.api.unheard = False
+    capacity.api.slots["gpu_generate"] = 40  # what Airflow has is not what was asked of it
+    capacity.follow(6)
+    assert capacity.api.slots["gpu_generate"] == 4
 
 
 def test_who_waits_for_a_server_is_said_once(capacity, tell, caplog):

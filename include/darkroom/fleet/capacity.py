@@ -28,7 +28,7 @@ from darkroom.store.storage import open_store
 ROUND_S = 3.0
 LOOK_AGAIN_S = 30.0
 """How long what is known of the pools holds: Airflow counts what is in each of them to tell their sizes, and
-its API answers nobody meanwhile, 0.15 s for ten pools on a slow machine."""
+its API answers nobody meanwhile."""
 
 log = logging.getLogger("capacity")
 
@@ -86,8 +86,9 @@ class Capacity:
             self._set(pool, wanted, what)
 
     def _set(self, pool: str, slots: int, what: str) -> None:
+        looked, self._looked = self._looked, -math.inf  # until Airflow has said that it took it
         self.api.set_pool(pool, slots, what)
-        self._slots[pool] = slots
+        self._slots[pool], self._looked = slots, looked
 
     def _follow_with_workers(self, now: float) -> None:
         wanted: dict[tuple[str, str], bool] = {}
