@@ -14,13 +14,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.latency import DELIVERED, FIRST_WORK, OVER_MODELS, measure_one, shown
 from bench.plants import in_a_plant, keep, prompts, up
-
-if TYPE_CHECKING:
-    from darkroom.rest.api import Run
 
 RUNS = 30
 SECONDS_PER_ITEM, BATCH, SERVERS = 0.5, 4, 2
@@ -78,15 +75,15 @@ def _between_shards(run_id: str) -> list[float]:
     from darkroom.commands.batches import api
     from darkroom.rest.api import CHILD_DAG_ID
 
-    def times(run: "Run", which: str) -> list[float]:
-        return [
-            datetime.fromisoformat(ti[which]).timestamp()
-            for ti in api().task_instances(CHILD_DAG_ID, run.run_id)
-            if ti["task_id"] == "a_c.generate" and ti[which]
-        ]
+    def times(chunks: list[dict[str, Any]], which: str) -> list[float]:
+        return [datetime.fromisoformat(ti[which]).timestamp() for ti in chunks if ti[which]]
 
+    shards = [
+        [ti for ti in api().task_instances(CHILD_DAG_ID, run.run_id) if ti["task_id"] == "a_c.generate"]
+        for run in reversed(api().runs_of_batch(CHILD_DAG_ID, run_id))
+    ]
     gaps = []
-    for before, after in pairwise(reversed(api().runs_of_batch(CHILD_DAG_ID, run_id))):
+    for before, after in pairwise(shards):
         begun, begun_next = times(before, "start_date"), times(after, "start_date")
         free = [end for end in times(before, "end_date") if end > max(begun, default=0.0)]
         if free and begun_next:

@@ -191,7 +191,7 @@ class Collect(BaseBranchOperator):
     operator_extra_links = LINKS
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trigger_rule="all_done", **kwargs)
+        super().__init__(trigger_rule="all_done", doc_md=self.__doc__, **kwargs)
 
     def choose_branch(self, context: Any) -> str | None:
         """The task that the run goes on with."""
@@ -268,7 +268,7 @@ class Verdict(BaseBranchOperator):
     operator_extra_links = LINKS
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trigger_rule="none_failed_min_one_success", **kwargs)
+        super().__init__(trigger_rule="none_failed_min_one_success", doc_md=self.__doc__, **kwargs)
 
     def choose_branch(self, context: Any) -> str | None:
         """The task that the run goes on with, if any."""
