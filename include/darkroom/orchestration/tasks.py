@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from inspect import getdoc
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.branch import BaseBranchOperator
@@ -191,7 +192,7 @@ class Collect(BaseBranchOperator):
     operator_extra_links = LINKS
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trigger_rule="all_done", doc_md=self.__doc__, **kwargs)
+        super().__init__(trigger_rule="all_done", doc_md=getdoc(self), **kwargs)
 
     def choose_branch(self, context: Any) -> str | None:
         """The task that the run goes on with."""
@@ -268,7 +269,7 @@ class Verdict(BaseBranchOperator):
     operator_extra_links = LINKS
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trigger_rule="none_failed_min_one_success", doc_md=self.__doc__, **kwargs)
+        super().__init__(trigger_rule="none_failed_min_one_success", doc_md=getdoc(self), **kwargs)
 
     def choose_branch(self, context: Any) -> str | None:
         """The task that the run goes on with, if any."""
