@@ -167,14 +167,16 @@ def test_what_is_known_of_the_pools_holds_for_a_while_and_then_is_put_right(capa
 def test_a_pool_whose_change_was_not_confirmed_is_looked_at_in_the_next_round(capacity, tell):
     tell("h1", "generate")
     capacity.follow(0)
+    capacity.follow(PATIENCE_S)
     tell("h2", "generate")
     capacity.api.unheard = True
     with pytest.raises(ApiError):
-        capacity.follow(3)
-    capacity.api.unheard = False
-    capacity.api.slots["gpu_generate"] = 40  # what Airflow has is not what was asked of it
-    capacity.follow(6)
+        capacity.follow(PATIENCE_S + 3)
     assert capacity.api.slots["gpu_generate"] == 4
+    capacity.api.unheard = False
+    tell("h2", "generate", State.FENCED)
+    capacity.follow(PATIENCE_S + 6)
+    assert capacity.api.slots["gpu_generate"] == 2
 
 
 def test_who_waits_for_a_server_is_said_once(capacity, tell, caplog):
